@@ -1,0 +1,58 @@
+"""From the scores of an image's proposals to its detections, in the order of the original's VOC code: cap, (regress), NMS."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rcnn_dist.arrays import Array, Bool, Float, Float32, Int64
+from rcnn_dist.geometry.nms import nms
+
+
+@dataclass(frozen=True, slots=True)
+class DetectParams:
+    max_per_image: int = 100  # per class, before NMS; this and the next: rcnn_test.m
+    max_per_set_per_image: int = 40  # per class, on average over the set
+    nms_threshold: float = 0.3  # imdb_eval_voc.m
+    min_score: float = -math.inf  # rcnn_test.m starts there; the demo uses -1, ILSVRC -1.5
+
+
+def top_per_class(
+    scores: Float32[Array, "R C"], max_per_image: int, min_score: float
+) -> tuple[Int64[Array, "K"], Int64[Array, "K"], Float32[Array, "K"]]:
+    """Region, class and score of each class's best regions in one image: before NMS, which may leave fewer.
+
+    Scores are strictly greater than min_score (a score of NaN never is). Ordered by class, then score descending, then region.
+
+    Reference: rcnn_test.m.
+    """
+    by_class = scores.T
+    regions = np.argsort(-by_class, axis=1, kind="stable")[:, :max_per_image]
+    best = np.take_along_axis(by_class, regions, axis=1)
+    classes, ranks = np.nonzero(best > np.float32(min_score))
+    return regions[classes, ranks], classes, best[classes, ranks]
+
+
+def nms_by_class(boxes: Float[Array, "K 4"], scores: Float[Array, "K"], classes: Int64[Array, "K"], threshold: float) -> Bool[Array, "K"]:
+    """Mask of the rows that survive NMS among the rows of their class in one image.
+
+    Law: the rows of one class are kept or not whatever other classes there are.
+
+    Paper: §2.2. Reference: imdb_eval_voc.m.
+    """
+    kept = np.zeros(len(boxes), dtype=bool)
+    by_class = np.argsort(classes, kind="stable")
+    for rows in np.split(by_class, np.flatnonzero(np.diff(classes[by_class])) + 1):
+        kept[rows[nms(boxes[rows], scores[rows], threshold)]] = True
+    return kept
+
+
+def set_cap_threshold(scores: Float[Array, "K"], n_images: int, per_image: int) -> float:
+    """The score from which on (inclusively) a class's detections of a whole set are kept: its per_image * n_images best.
+
+    Minus infinity while there are no more than that many. Equal scores at the threshold are all kept, as in the original.
+
+    Reference: rcnn_test.m.
+    """
+    limit = per_image * n_images
+    return float(np.partition(scores, -limit)[-limit]) if len(scores) > limit else -math.inf

@@ -1,0 +1,66 @@
+"""VOC's verdict on all classes: from detections and objects to AP, mAP and the devkit's results files (paper §2.4)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from rcnn_dist.arrays import Array, Bool, Float32, Float64, Int64
+from rcnn_dist.evaluate.average_precision import average_precision, precision_recall
+from rcnn_dist.evaluate.matching import Matches, match_voc
+from rcnn_dist.geometry.boxes import voc_from_half_open
+
+Variant = Literal["voc07", "area"]
+VARIANTS: tuple[Variant, ...] = ("voc07", "area")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDetections:
+    """One class's detections over a set, image by image."""
+
+    image: Int64[Array, "K"]
+    boxes: Float64[Array, "K 4"]
+    scores: Float32[Array, "K"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassObjects:
+    """One class's annotated objects over a set."""
+
+    image: Int64[Array, "G"]
+    boxes: Float64[Array, "G 4"]
+    difficult: Bool[Array, "G"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """How one class's detections fare."""
+
+    matches: Matches
+    recall: Float64[Array, "K"]
+    precision: Float64[Array, "K"]
+    ap: Mapping[Variant, float]  # NaN: no object to find
+
+
+def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: float) -> ClassResult:
+    """Matches, curve and AP of one class; a class without objects that are not difficult has the AP NaN."""
+    matches = match_voc(detections.image, detections.boxes, detections.scores, objects.image, objects.boxes, objects.difficult, min_iou)
+    recall, precision = precision_recall(matches)
+    ap = {v: average_precision(recall, precision, v) if matches.n_positives else float("nan") for v in VARIANTS}
+    return ClassResult(matches, recall, precision, ap)
+
+
+def mean_average_precision(results: Mapping[str, ClassResult], variant: Variant) -> float:
+    """Mean AP over the classes that have objects; NaN where none has."""
+    values = [r.ap[variant] for r in results.values() if not np.isnan(r.ap[variant])]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def results_file(detections: ClassDetections, image_ids: Sequence[str]) -> str:
+    """The devkit's `comp4_det_test_<class>.txt`: image id, score, box in VOC's 1-based inclusive pixels, one line each."""
+    boxes = voc_from_half_open(detections.boxes)
+    return "".join(
+        f"{image_ids[image]} {score:.6f} " + " ".join(f"{edge:.6f}" for edge in box) + "\n"
+        for image, score, box in zip(detections.image, detections.scores.tolist(), boxes.tolist(), strict=True)
+    )

@@ -1,0 +1,39 @@
+"""Greedy non-maximum suppression of one class in one image."""
+
+from typing import Any, no_type_check
+
+import numba
+import numpy as np
+
+from rcnn_dist.arrays import Array, Float, Int64
+
+
+def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float) -> Int64[Array, "K"]:
+    """Rows that survive, in the order picked: by score descending, the later row first among equal scores.
+
+    A row is suppressed when its IoU with a picked row is strictly greater than the threshold. All arithmetic, and the comparison,
+    is done in the dtype of the boxes, so that an IoU that lies exactly on the threshold survives in either precision.
+    Law: no two kept rows overlap by more than the threshold, and every other row overlaps a kept row of at least its score by more.
+
+    Paper: §2.2. Reference: nms/nms.m.
+    """
+    order = np.argsort(scores, kind="stable")[::-1]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return order[_survivors(boxes[order], areas[order], boxes.dtype.type(threshold))]
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check  # numba cannot compile the wrapper that checks types while the tests run
+def _survivors(boxes: Any, areas: Any, threshold: Any) -> Any:
+    """Mask of the rows that no earlier surviving row suppresses; no float literal here, it would turn single into double."""
+    alive = np.ones(len(boxes), dtype=np.bool_)
+    for i in range(len(boxes)):
+        if not alive[i]:
+            continue
+        for j in range(i + 1, len(boxes)):
+            width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
+            height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
+            if alive[j] and width > 0 and height > 0:
+                intersection = width * height
+                alive[j] = intersection / (areas[i] + areas[j] - intersection) <= threshold
+    return alive

@@ -1,0 +1,44 @@
+"""Where tests find recorded inputs and outputs."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("RCNN_SHARED_DIR", REPOSITORY.parent / "shared"))
+
+Golden = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Reference material beside the repository (RCNN_SHARED_DIR)."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no folder {SHARED}: set RCNN_SHARED_DIR")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], list[Golden]]:
+    """Loads the files of a name: all NAME_public.npz, NAME_holdout.npz and NAME.npz of one folder (RCNN_GOLDEN_DIR, if set)."""
+    return _load_golden
+
+
+@cache
+def _load_golden(name: str) -> list[Golden]:
+    chosen = os.environ.get("RCNN_GOLDEN_DIR")
+    folders = [Path(chosen)] if chosen else [REPOSITORY / "tests" / "golden" / "data", SHARED / "golden"]
+    for folder in folders:
+        paths = [path for ending in ("_public", "_holdout", "") if (path := folder / f"{name}{ending}.npz").is_file()]
+        if paths:
+            return [_arrays(path) for path in paths]
+    pytest.skip(f"no {name}*.npz in {', '.join(map(str, folders))}: set RCNN_GOLDEN_DIR")
+
+
+def _arrays(path: Path) -> Golden:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
