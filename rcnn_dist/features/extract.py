@@ -1,0 +1,101 @@
+"""Regions of one image in, their features out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float16
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rcnn_dist.arrays import Array, Float32, Float64, UInt8
+from rcnn_dist.errors import ConfigError
+from rcnn_dist.features.networks.base import Network
+from rcnn_dist.features.warp import WarpGeometry, WarpParams, paste_regions, warp_geometry
+from rcnn_dist.features.warp_torch import warp_regions_torch
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractParams:
+    """Which layers are computed, and in which arithmetic: all of it shapes the bits of the features."""
+
+    layers: tuple[str, ...]
+    batch_size: int = 16  # measured: best on a CPU, where the maps of more regions leave the heap; a GPU wants 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+    warp: WarpParams = field(default_factory=WarpParams)
+
+
+class Extractor:
+    """Computes features with one network on one device; the network is moved and converted in place.
+
+    Every forward has `batch_size` rows, the last one of an image filled up, and none has rows of two images.
+    Law: the same image and boxes give the same bits on one kind of processor, whatever was computed before.
+    """
+
+    def __init__(self, network: Network, params: ExtractParams, device: torch.device) -> None:
+        """Raises: ConfigError: the network has no such layer."""
+        if unknown := [layer for layer in params.layers if layer not in network.layers]:
+            raise ConfigError(f"network {network.name} has no layer {unknown[0]!r}: it has {', '.join(network.layers)}")
+        self._dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
+        self._network = network.to(device, self._dtype).to(memory_format=torch.channels_last).eval()
+        self._std = torch.from_numpy(network.preprocess.std).to(device)[:, None, None]
+        self._params = params
+        self._device = device
+
+    @property
+    def layer_sizes(self) -> dict[str, int]:
+        """Layer -> D, of the layers that are computed."""
+        return {layer: self._network.layer_sizes[layer] for layer in self._params.layers}
+
+    def extract(self, image: UInt8[Array, "H W 3"], boxes: Float64[Array, "R 4"]) -> dict[str, Float16[Array, "R _"]]:
+        """Each layer's features of all boxes, in their order.
+
+        Raises:
+            ValueError: a box cannot be warped, see warp_geometry.
+            ConfigError: a feature is not finite in float16, so that the network or its preprocessing cannot be right.
+        """
+        height, width = image.shape[:2]
+        geometry = warp_geometry(boxes, height, width, self._params.warp, self._network.input_size)
+        warp = self._warp(image)
+        size = self._params.batch_size
+        batches = [self._forward(warp(geometry[start : start + size])) for start in range(0, len(geometry), size)]
+        return {layer: self._rows(layer, [batch[layer] for batch in batches])[: len(geometry)] for layer in self._params.layers}
+
+    def _warp(self, image: UInt8[Array, "H W 3"]) -> Callable[[WarpGeometry], Float32[Tensor, "R 3 S S"]]:
+        """A warp of this image's regions: by OpenCV on a CPU, where it is several times faster, else all at once on the device."""
+        preprocess = self._network.preprocess
+        pixels = np.ascontiguousarray(image[:, :, ::-1] if preprocess.channel_order == "bgr" else image)
+        if self._device.type == "cpu":
+            exact = pixels.astype(np.float32)
+
+            def by_opencv(geometry: WarpGeometry) -> Tensor:
+                return torch.from_numpy(paste_regions(exact, geometry, preprocess.input_size, preprocess.mean)).permute(0, 3, 1, 2)
+
+            return by_opencv
+        on_device, mean = torch.from_numpy(pixels).to(self._device), torch.from_numpy(preprocess.mean).to(self._device)
+        return partial(warp_regions_torch, on_device, input_size=preprocess.input_size, mean=mean)
+
+    @torch.inference_mode()
+    def _forward(self, crops: Float32[Tensor, "R 3 S S"]) -> dict[str, Float16[Tensor, "B _"]]:
+        missing = self._params.batch_size - len(crops)
+        full = pad(crops, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else crops
+        batch = full.div_(self._std).to(self._dtype, memory_format=torch.channels_last)
+        return {layer: values.to(torch.float16) for layer, values in self._network(batch, self._params.layers).items()}
+
+    def _rows(self, layer: str, batches: list[Float16[Tensor, "B _"]]) -> Float16[Array, "R _"]:
+        empty = torch.empty((0, self._network.layer_sizes[layer]), dtype=torch.float16, device=self._device)
+        rows = torch.cat([empty, *batches])
+        if not rows.isfinite().all():
+            raise ConfigError(
+                f"network {self._network.name}: layer {layer} has values that are not finite in float16 (over 65504, or NaN): "
+                "check its mean, std and weights"
+            )
+        return rows.cpu().numpy()
+
+
+def choose_device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
