@@ -1,0 +1,190 @@
+"""Parquet shards: written beside their place, published whole, marked last.
+
+A shard is the unit of restart. Readers trust a shard only with its marker; the first of two writers wins.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rcnn_dist.errors import DamagedFileError, MissingShardError
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import MARKERS, ImageFailure, Marker, read_marker, write_marker
+from rcnn_dist.store.schema import check_schema
+
+MIN_ROW_GROUP = 256
+
+
+def part_name(index: int) -> str:
+    return f"part-{index:05d}"
+
+
+class ShardWriter:
+    """Collects the tables of one shard image by image; one row group per image, neighbours under 256 rows share one."""
+
+    def __init__(self, path: Path, schema: pa.Schema, layers: Sequence[str]) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=[name for name in schema.names if name not in layers],
+            write_statistics=[name for name in schema.names if name not in layers],
+            write_page_checksum=True,
+            store_schema=True,
+        )
+        self._pending: list[pa.Table] = []
+        self.images: list[tuple[str, int]] = []
+        self.failures: list[ImageFailure] = []
+        self.seconds: dict[str, float] = {}
+
+    def add(self, image_id: str, table: pa.Table) -> None:
+        """Adds the rows of one image (none is allowed)."""
+        self.images.append((image_id, table.num_rows))
+        self._pending.append(table)
+        if sum(t.num_rows for t in self._pending) >= MIN_ROW_GROUP:
+            self._flush()
+
+    def fail(self, image_id: str, stage: str, reason: str) -> None:
+        """Records an image that cannot be used."""
+        self.failures.append(ImageFailure(image_id, stage, reason))
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Adds the seconds of a block to a phase (read, compute, write, wait)."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        with self.timed("write"):
+            rows = [t for t in self._pending if t.num_rows]
+            if rows:
+                table = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
+                self._writer.write_table(table, row_group_size=table.num_rows)
+            self._pending = []
+
+
+@contextmanager
+def write_shard(
+    folder: str, part: str, schema: pa.Schema, *, layers: Sequence[str] = (), worker: str = "", extra: Mapping[str, Any] | None = None
+) -> Iterator[ShardWriter]:
+    """Opens a shard for writing; publishes file, then marker, only when the block ends without an exception."""
+    url = files.join(folder, f"{part}.parquet")
+    with files.scratch_file(url) as scratch:
+        writer = ShardWriter(scratch, schema, layers)
+        yield writer
+        writer.close()
+        with writer.timed("write"):
+            sha256 = _sha256(scratch)
+            if not files.publish(scratch, url) and hashlib.sha256(files.read_bytes(url)).hexdigest() != sha256:
+                raise DamagedFileError(f"{url} exists with other bytes than were computed now: delete it and run the stage again")
+        rows = sum(n for _, n in writer.images)
+        write_marker(
+            folder,
+            Marker(
+                part=part,
+                rows=rows,
+                bytes=scratch.stat().st_size,
+                sha256=sha256,
+                images=tuple(writer.images),
+                failures=tuple(writer.failures),
+                seconds={phase: round(s, 4) for phase, s in writer.seconds.items()},
+                worker=worker,
+                extra=dict(extra or {}),
+            ),
+        )
+
+
+def read_markers(folder: str) -> list[Marker]:
+    """The markers of all complete shards of a table, in order."""
+    names = [name.removesuffix(".json") for name in files.list_names(files.join(folder, MARKERS))]
+    return [marker for name in names if (marker := read_marker(folder, name))]
+
+
+def read_table(folder: str, part: str, columns: Sequence[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
+    """All rows of one shard; page checksums are verified.
+
+    Raises:
+        MissingShardError: the shard has no marker or no file.
+        DamagedFileError: the file cannot be read or has another schema.
+    """
+    with open_shard(folder, part, schema) as file:
+        return file.read(columns=columns)
+
+
+@contextmanager
+def open_shard(folder: str, part: str, schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
+    """A shard for reading row group by row group."""
+    url = files.join(folder, f"{part}.parquet")
+    if read_marker(folder, part) is None:
+        raise MissingShardError(f"{url} is not complete: run the stage that writes it again")
+    path = files.local_path(url)
+    try:
+        with pq.ParquetFile(path or io.BytesIO(files.read_bytes(url)), page_checksum_verification=True, memory_map=False) as file:
+            if schema is not None:
+                check_schema(file.schema_arrow, schema, url)
+            yield file
+    except FileNotFoundError as error:
+        raise MissingShardError(f"{url} is missing although its marker exists: delete the marker and run the stage again") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DamagedFileError(f"{url}: {error}; delete the file and its marker and run the stage again") from error
+
+
+def read_images(
+    folder: str, part: str, wanted: Sequence[str] | None = None, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each image of a shard, in file order, one row group in memory at a time.
+
+    Args:
+        wanted: image ids; None for all. Row groups without any of them are not read.
+        columns: None for all.
+    """
+    marker = read_marker(folder, part)
+    images = marker.images if marker else ()
+    names = None if wanted is None else set(wanted)
+    with open_shard(folder, part) as file:
+        for group, members in _row_groups(images):
+            if members and (names is None or names.intersection(i for i, _ in members)):
+                table = _empty(file, columns) if group is None else file.read_row_group(group, columns=columns)
+                cursor = 0
+                for image_id, rows in members:
+                    if names is None or image_id in names:
+                        yield image_id, table.slice(cursor, rows)
+                    cursor += rows
+
+
+def _row_groups(images: Sequence[tuple[str, int]]) -> Iterator[tuple[int | None, list[tuple[str, int]]]]:
+    """Groups images as ShardWriter does; the index is None for a group without rows, which no file holds."""
+    group, members, rows = 0, [], 0
+    for position, (image_id, count) in enumerate(images):
+        members.append((image_id, count))
+        rows += count
+        if rows >= MIN_ROW_GROUP or position == len(images) - 1:
+            yield (group if rows else None), members
+            group += 1 if rows else 0
+            members, rows = [], 0
+
+
+def _empty(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    table = file.schema_arrow.empty_table()
+    return table if columns is None else table.select(list(columns))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
