@@ -1,0 +1,208 @@
+"""The report's figures as SVG text that follows the reader's light or dark setting.
+
+Equal arguments give equal bytes, and no pyplot state is touched. Names are drawn as text, never as formulas or markup.
+"""
+
+import io
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from rcnn_dist.arrays import Array, Float64, Int64
+from rcnn_dist.report.drawing import short_label
+
+MAX_POINTS = 400
+
+# the ink becomes currentColor, which the figure's own style sets for a light or a dark page
+_INK = "#1b2431"
+_THEME = (
+    "<style>svg{color:#1b2430}text{font-family:system-ui,sans-serif!important}@media(prefers-color-scheme:dark){svg{color:#dfe6ee}}</style>"
+)
+_RC: Any = {
+    "svg.hashsalt": "rcnn_dist",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": _INK,
+    "grid.alpha": 0.14,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+}
+# Okabe and Ito's colours, which colour-blind readers tell apart
+_BLUE, _ORANGE, _SKY, _GREY = "#2f86c9", "#e69f00", "#56b4e9", "#8a94a0"
+_PHASES = {"read": _SKY, "compute": _BLUE, "write": _ORANGE, "wait": _GREY}
+_OTHERS = ("#009e73", "#cc79a7", "#d55e00", "#f0e442")
+_MARKS = (("D", _ORANGE), ("o", "#36b58e"), ("^", "#cc79a7"), ("s", "#d55e00"))
+_LEGEND_LETTERS = 56
+
+
+@matplotlib.rc_context(_RC)
+def plot_precision_recall(recall: Float64[Array, "K"], precision: Float64[Array, "K"]) -> str:
+    """One class's curve over its detections in the order of their scores, and shaded below it the precision that area AP integrates.
+
+    The line goes through the detections that raise the recall, each with the one before it: all up to `MAX_POINTS`, of more as many,
+    spread evenly over the recall.
+    No detections give empty axes that say so.
+    """
+    figure = Figure(figsize=(2.7, 2.0))
+    axes = figure.add_axes((0.16, 0.2, 0.8, 0.75))
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    axes.xaxis.labelpad = axes.yaxis.labelpad = 0
+    axes.grid(True)
+    if recall.size and np.isfinite(recall).all() and np.isfinite(precision).all():
+        rises = np.searchsorted(recall, np.linspace(recall[0], recall[-1], MAX_POINTS))
+        shown = np.unique(np.concatenate([rises, np.maximum(rises - 1, 0), [recall.size - 1]]))
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        axes.fill_between(np.append(0, recall[shown]), np.append(best[0], best[shown]), step="pre", color=_BLUE, alpha=0.16, linewidth=0)
+        axes.plot(recall[shown], precision[shown], color=_BLUE, linewidth=1.5, marker="o" if shown.size == 1 else None, markersize=4)
+    else:
+        axes.text(0.5, 0.5, "no curve", ha="center", va="center", fontsize=10)
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_RC)
+def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[float]]) -> str:
+    """AP of each class, the best on top: bars for the first variant of `ap`, a mark for each other, a line for the first's mean.
+
+    Classes whose AP is NaN (they have no objects) come last and are marked "no objects".
+    """
+    names = [short_label(name, 22) for name in classes]
+    first, *others = ap
+    values = np.asarray(ap[first], dtype=np.float64)
+    order = np.argsort(np.where(np.isnan(values), 2, -values), kind="stable")
+    figure, axes = _bars([names[k] for k in order])
+    rows = np.arange(order.size)
+    axes.barh(rows, np.nan_to_num(values[order]), height=0.62, color=_BLUE, label=first)
+    for variant, (mark, colour) in zip(others, cycle(_MARKS), strict=False):
+        axes.plot(
+            np.asarray(ap[variant])[order],
+            rows,
+            mark,
+            color=colour,
+            markersize=5.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=short_label(variant, 30),
+        )
+    for row in np.flatnonzero(np.isnan(values[order])):
+        axes.text(0.01, float(row), "no objects", va="center")
+    if not np.isnan(values).all():
+        axes.axvline(float(np.nanmean(values)), color=_INK, linestyle=(0, (4, 3)), linewidth=1, label=f"mean of {first}")
+    axes.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    _add_legend(figure, axes)
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_RC)
+def plot_stage_times(names: Sequence[str], seconds: Sequence[float], phases: Sequence[Mapping[str, float]]) -> str:
+    """Wall time of each stage, its bar split in the proportions of its phases, or one plain bar where none was measured."""
+    figure, axes = _bars([short_label(name, 22) for name in names])
+    unit, unit_name = next(
+        (size, name) for size, name in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if max(seconds) >= 2 * size or size == 1
+    )
+    rows, ends = np.arange(len(names)), np.zeros(len(names))
+    totals = np.array([sum(stage.values()) for stage in phases])
+    others = iter(_OTHERS * len(totals))
+    for phase in order_phases(phases):
+        shares = np.array([stage.get(phase, 0.0) for stage in phases]) / np.where(totals > 0, totals, 1)
+        widths = shares * np.asarray(seconds) / unit
+        axes.barh(rows, widths, left=ends, height=0.62, color=_PHASES.get(phase) or next(others), label=short_label(phase, 16))
+        ends += widths
+    plain = (totals <= 0) & (np.asarray(seconds) > 0)
+    if plain.any():
+        axes.barh(rows[plain], np.asarray(seconds)[plain] / unit, height=0.62, color="none", edgecolor=_INK, label="not split")
+    for row, stage_seconds in enumerate(seconds):
+        axes.annotate(format_duration(stage_seconds), (stage_seconds / unit, row), (4, 0), textcoords="offset points", va="center")
+    axes.set(xlim=(0, max(max(seconds) / unit, 1e-3) * 1.3), xlabel=unit_name)
+    _add_legend(figure, axes)
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_RC)
+def plot_mining(waves: Int64[Array, "T"], rows: Int64[Array, "T"], objective: Float64[Array, "T"]) -> str:
+    """One class's refits over the waves of hard negative mining: rows in its cache above, the SVM's objective below."""
+    figure = Figure(figsize=(2.7, 2.3))
+    upper: Axes | None = None
+    for values, name, colour, bottom in ((rows, "rows in the cache", _BLUE, 0.59), (objective, "objective", _ORANGE, 0.16)):
+        axes = upper = figure.add_axes((0.17, bottom, 0.78, 0.31), sharex=upper)
+        axes.plot(waves, values, "o-", color=colour, linewidth=1.5, markersize=3)
+        axes.set_title(name, loc="left", fontsize=9, pad=3)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(True)
+        axes.tick_params(labelbottom=name == "objective")
+    axes.set_xlabel("wave", labelpad=0)
+    return _svg(figure)
+
+
+def order_phases(phases: Iterable[Iterable[str]]) -> list[str]:
+    """Every phase once: read, compute, write and wait first, then the others by name."""
+    found = {phase for stage in phases for phase in stage}
+    return [phase for phase in _PHASES if phase in found] + sorted(found - _PHASES.keys())
+
+
+def format_duration(seconds: float) -> str:
+    """A time as a reader says it: 0.42 s, 12.3 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{round(seconds) // 3600} h {round(seconds) % 3600 // 60:02d} min"
+
+
+def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """An empty figure with one row per name from top to bottom, its left margin as wide as the longest name."""
+    height = 0.27 * len(names) + 0.55
+    figure = Figure(figsize=(4.2, height))
+    left = 0.04 + 0.022 * max(len(name) for name in names)
+    axes = figure.add_axes((left, 0.5 / height, 0.94 - left, 1 - 0.55 / height))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(True, axis="x")
+    return figure, axes
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Names the bars, then the lines, in a strip that makes the figure higher."""
+    handles = sorted(axes.get_legend_handles_labels()[0], key=lambda handle: isinstance(handle, Line2D))
+    letters = [len(str(handle.get_label())) + 4 for handle in handles] or [0]
+    columns = len(letters) if sum(letters) <= _LEGEND_LETTERS else max(1, _LEGEND_LETTERS // max(letters))
+    height, (left, bottom, width, part) = figure.get_figheight(), axes.get_position().bounds
+    higher = height + 0.1 + 0.2 * -(-len(letters) // columns)
+    figure.set_figheight(higher)
+    axes.set_position((left, bottom * height / higher, width, part * height / higher))
+    spacing = {"handlelength": 1.1, "handletextpad": 0.5, "columnspacing": 1.1, "borderpad": 0.0}
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.02, 1), ncols=columns, frameon=False, **spacing)
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    with warnings.catch_warnings():
+        # letters that matplotlib's font lacks are drawn by the browser, which looks in all of its own
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(stream, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = stream.getvalue()
+    return text[text.index("<svg") :].replace(_INK, "currentColor").replace("<defs>", _THEME + "<defs>", 1)

@@ -1,0 +1,38 @@
+"""Numbers that the paper printed for the test sets that a run can share with it."""
+
+import csv
+from collections.abc import Sequence
+from importlib.resources import files
+
+from rcnn_dist.report.page import PublishedRow
+
+_VOC2007 = (("table2_voc2007_test.csv", "Table 2, voc07"), ("table3_voc2007_test.csv", "Table 3, voc07"))
+_VOC2010 = (("table1_voc2010_test.csv", "Table 1, area"),)
+_TABLES = {"voc2007test": _VOC2007, "voc2010test": _VOC2010}
+
+
+def published_rows(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow, ...]:
+    """The paper's rows for this test set, in percent as printed, in the paper's order.
+
+    Law: empty unless `data_name` is VOC2007 test or VOC2010 test (case, spaces and punctuation aside) and `classes` are the 20
+    of VOC in any order, because a mean over other classes or pictures cannot be compared.
+
+    Paper: Tables 1, 2 and 3.
+    """
+    name = "".join(letter for letter in data_name.casefold() if letter.isalnum())
+    rows = [row for file, source in _TABLES.get(name, ()) for row in _read(file, source)]
+    return tuple(row for row in rows if sorted(row.values) == sorted(classes))
+
+
+def _read(file: str, source: str) -> list[PublishedRow]:
+    with files("rcnn_dist.report").joinpath("data", file).open(encoding="utf-8") as lines:
+        records = list(csv.DictReader(lines))
+    return [
+        PublishedRow(
+            method=record.pop("method"),
+            mean=float(record.pop("mAP")),
+            values={name: float(ap) for name, ap in record.items()},
+            source=source,
+        )
+        for record in records
+    ]
