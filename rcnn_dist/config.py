@@ -1,0 +1,192 @@
+"""The configuration of a run: one YAML file, one frozen tree, unknown keys refused.
+
+A section either is the parameters of its algorithm (the defaults and their sources stand there) or adds to them what the
+system needs. `rcnn-dist run FILE --set section.key=value` changes single values.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rcnn_dist.classify.linear_svm import SvmParams
+from rcnn_dist.classify.mining import MiningParams
+from rcnn_dist.detect.postprocess import DetectParams
+from rcnn_dist.errors import ConfigError
+from rcnn_dist.features.networks import NetworkParams
+from rcnn_dist.features.scaling import ScalingParams
+from rcnn_dist.features.warp import WarpParams
+from rcnn_dist.proposals.opencv import OpenCvParams
+from rcnn_dist.regress.ridge import BoxRegressionParams
+
+STAGES = ("propose", "extract", "train", "detect", "evaluate", "report")
+
+
+@dataclass(frozen=True)
+class RunSection:
+    dir: str = "runs/run"  # any fsspec URL
+    shard_images: int = 16  # images per Parquet shard, the unit of restart
+    max_failed_images: int = 10  # a run goes on with this many bad images
+    max_failed_fraction: float = 0.01  # or this share of a split, whichever is more
+
+
+@dataclass(frozen=True)
+class DataSection:
+    root: str | None = None  # the folder that holds VOC2007/
+    year: str = "VOC2007"
+    train: str = "trainval"  # image sets
+    test: str = "test"
+    classes: tuple[str, ...] | None = None  # None: those of the training annotations, sorted
+    max_pixels: int = 80_000_000  # an image with more is refused before it is decoded
+    exif_rotation: bool = False  # VOC's annotations ignore the EXIF orientation
+
+
+@dataclass(frozen=True)
+class ProposalsSection:
+    source: Literal["opencv", "selective_search"] = "opencv"  # OpenCV's, or our own
+    preset: Literal["swift", "paper", "quality"] = "swift"  # of our own
+    opencv: OpenCvParams = field(default_factory=OpenCvParams)
+
+
+@dataclass(frozen=True)
+class ExtractSection:
+    layers: tuple[str, ...] = ("pool5", "fc7")  # stored, one column each
+    splits: tuple[Literal["train", "test"], ...] = ("train", "test")  # stored; without test, detection forwards again
+    max_proposals: int | None = None  # the first ones of each image; None: all
+    batch_size: int = 16  # rows of every forward, the last one padded; a CPU slows down beyond 32, a GPU wants 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class ClassifySection(SvmParams):
+    layer: str = "fc7"
+
+
+@dataclass(frozen=True)
+class RegressSection(BoxRegressionParams):
+    enabled: bool = True
+    layer: str = "pool5"
+
+
+@dataclass(frozen=True)
+class EvaluateSection:
+    variant: Literal["voc07", "area"] = "voc07"  # the one on the last line; both are computed
+    min_iou: float = 0.5
+
+
+@dataclass(frozen=True)
+class RuntimeSection:
+    executor: Literal["ray", "in_process"] = "ray"
+    address: str | None = None  # of a running cluster; None: RAY_ADDRESS, else a local one
+    workers: int | None = None  # None: every GPU of the cluster for extraction, every CPU else
+    gpus_per_worker: float | None = None  # None: 1 where the cluster has GPUs, else 0
+    threads_per_worker: int = 1
+    start_timeout_s: float = 60.0  # then a message says what a waiting worker lacks
+
+
+class RunConfig(BaseModel):
+    """Everything a run depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    proposals: ProposalsSection = ProposalsSection()
+    network: NetworkParams = NetworkParams()
+    warp: WarpParams = WarpParams()
+    extract: ExtractSection = ExtractSection()
+    scaling: ScalingParams = ScalingParams()
+    classify: ClassifySection = ClassifySection()
+    mining: MiningParams = MiningParams()
+    regress: RegressSection = RegressSection()
+    detect: DetectParams = DetectParams()
+    evaluate: EvaluateSection = EvaluateSection()
+    runtime: RuntimeSection = RuntimeSection()
+
+    def to_yaml(self) -> str:
+        """The complete configuration; law: RunConfig(**yaml.safe_load(c.to_yaml())) == c."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a YAML file and applies `section.key=value` overrides (values are YAML too).
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key or a value of the wrong kind; the message names it.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file {path}") from error
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path}: expected sections such as 'data:', found {type(content).__name__}")
+    tree: dict[str, Any] = {"run": {"dir": f"runs/{Path(path).stem}"}}
+    _merge(tree, content or {})
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return make_config(tree, source=str(path))
+
+
+def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunConfig:
+    """Checks a tree of plain values.
+
+    Raises:
+        ConfigError: names the key, what was found and what is allowed.
+    """
+    try:
+        config = RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from error
+    layers = config.extract.layers
+    wanted = {"classify.layer": config.classify.layer} | ({"regress.layer": config.regress.layer} if config.regress.enabled else {})
+    for key, layer in wanted.items():
+        if layer not in layers:
+            raise ConfigError(f"{source}: {key} is '{layer}', which extract.layers {list(layers)} does not store; add it there")
+    return config
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r}: expected section.key=value, for example --set data.root=/data/VOCdevkit")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not YAML: {error}") from error
+    for name in reversed(key.strip().split(".")):
+        tree = {name: tree}
+    return dict(tree)
+
+
+def _merge(into: dict[str, Any], update: Mapping[str, Any]) -> None:
+    for key, value in update.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _explain(error: Any) -> str:
+    path = [str(part) for part in error["loc"]]
+    if error["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{'.'.join(path)}: {error['msg']}, found {error['input']!r}"
+    siblings = _known_keys(path[:-1])
+    close = difflib.get_close_matches(path[-1], siblings, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(siblings)}"
+    return f"unknown key '{'.'.join(path)}'; {hint}"
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    if not path:
+        return list(RunConfig.model_fields)
+    value: Any = RunConfig.model_fields[path[0]].default
+    for name in path[1:]:
+        value = getattr(value, name, None)
+    return [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []

@@ -1,0 +1,193 @@
+"""What a stage is: shards planned before the work starts, a worker that does one at a time, a manifest at the end.
+
+No stage imports ray: an executor carries `Work` to processes and brings reports back.
+"""
+
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from rcnn_dist.errors import DamagedFileError, TooManyFailuresError
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files, tables
+from rcnn_dist.store.manifest import MANIFEST, ImageFailure, Marker, read_marker, read_signed, write_signed
+from rcnn_dist.store.shards import part_name
+
+
+class Worker(Protocol):
+    """Heavy state (a network, models) and the work on one task, whose report holds no data."""
+
+    def run(self, task: Any) -> Any: ...
+
+
+class Work(Protocol):
+    """What an executor carries to its processes."""
+
+    @property
+    def heavy(self) -> bool:
+        """Whether its worker is worth keeping: one actor per GPU, instead of short tasks on any CPU."""
+
+    def make_worker(self) -> Worker:
+        """Builds, in the process that will compute, what `run` needs."""
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere; reports come back in any order."""
+
+    def map(self, work: Work, tasks: Sequence[Any]) -> Iterator[Any]: ...
+
+
+class Progress(Protocol):
+    def start(self, name: str, total: int, unit: str = "images") -> None: ...
+    def advance(self, count: int) -> None: ...
+    def finish(self) -> None: ...
+    def note(self, message: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """One shard: which images of which split."""
+
+    split: str
+    index: int
+    image_ids: tuple[str, ...]
+
+    @property
+    def part(self) -> str:
+        return part_name(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What became of a shard: counts, never data."""
+
+    task: ShardTask
+    worker: str
+
+
+def worker_name() -> str:
+    """The process that computes, as telemetry and markers name it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Stage(Protocol):
+    """A step of the loop as the driver sees it."""
+
+    def run(self, executor: Executor, progress: Progress) -> None: ...
+
+
+class ShardStage(ABC):
+    """A stage whose output is one table of Parquet shards per split."""
+
+    name: ClassVar[str]
+    VERSION: ClassVar[int]
+
+    def __init__(self, run: Run) -> None:
+        self.context = run
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The splits ("train", "test") whose tables this stage writes."""
+
+    @abstractmethod
+    def folder(self, split: str) -> str:
+        """The table's folder; its name carries the fingerprint."""
+
+    @property
+    def heavy(self) -> bool:
+        return False
+
+    @abstractmethod
+    def make_worker(self) -> Worker:
+        """As in `Work`."""
+
+    def tasks(self, split: str) -> list[ShardTask]:
+        """All shards of a split: consecutive images in set order."""
+        ids, size = self.context.image_ids(split), self.context.config.run.shard_images
+        return [ShardTask(split, i // size, ids[i : i + size]) for i in range(0, len(ids), size)]
+
+    def plan(self) -> list[ShardTask]:
+        """The shards that are not complete."""
+        return [task for split in self.splits if not self.is_complete(split) for task in self.tasks(split) if self._marker(task) is None]
+
+    def is_complete(self, split: str) -> bool:
+        """Whether the split's manifest stands.
+
+        Raises:
+            DamagedFileError: the manifest belongs to another fingerprint than its folder's name says.
+        """
+        url = files.join(self.folder(split), MANIFEST)
+        try:
+            found = read_signed(url)["folder"]
+        except FileNotFoundError:
+            return False
+        expected = self.folder(split).split("/")[-2]
+        if found != expected:
+            raise DamagedFileError(f"{url} was written for '{found}' but lies in '{expected}': move the folder back or delete it")
+        return True
+
+    def run(self, executor: Executor, progress: Progress) -> None:
+        """Computes what is missing and publishes the manifests."""
+        planned = sum(len(self.context.image_ids(split)) for split in self.splits)
+        tasks = self.plan()
+        progress.start(self.name, planned)
+        progress.advance(planned - sum(len(task.image_ids) for task in tasks))
+        for report in executor.map(self, tasks):
+            progress.advance(len(report.task.image_ids))
+        progress.finish()
+        for split in self.splits:
+            if not self.is_complete(split):
+                self._publish(split)
+
+    def failures(self) -> list[tuple[str, ImageFailure]]:
+        """The images that could not be used, with their split."""
+        return [(s, f) for s in self.splits for task in self.tasks(s) if (m := self._marker(task)) for f in m.failures]
+
+    def _publish(self, split: str) -> None:
+        markers = [m for task in self.tasks(split) if (m := self._marker(task))]
+        failures = [f for m in markers for f in m.failures]
+        tables.write_failures(files.join(self.context.url, "failures", f"{self.name}-{split}.parquet"), split, failures)
+        self._check_limit(split, failures)
+        phases = sorted({phase for m in markers for phase in m.seconds})
+        write_signed(
+            files.join(self.folder(split), MANIFEST),
+            {
+                "stage": self.name,
+                "version": self.VERSION,
+                "folder": self.folder(split).split("/")[-2],
+                "split": split,
+                "images": sum(len(m.images) for m in markers),
+                "rows": sum(m.rows for m in markers),
+                "failures": [asdict(f) for f in failures],
+                "parts": [{"part": m.part, "rows": m.rows, "sha256": m.sha256} for m in markers],
+                "seconds": {phase: round(sum(m.seconds.get(phase, 0.0) for m in markers), 3) for phase in phases},
+                "workers": sorted({m.worker for m in markers}),
+            },
+        )
+
+    def _check_limit(self, split: str, failures: list[ImageFailure]) -> None:
+        run = self.context.config.run
+        limit = max(run.max_failed_images, int(run.max_failed_fraction * len(self.context.image_ids(split))))
+        if len(failures) > limit:
+            shown = "\n".join(f"  {f.image_id}: {f.reason}" for f in failures[:20])
+            raise TooManyFailuresError(
+                f"{self.name}: {len(failures)} images of {split} failed, more than run.max_failed_images and run.max_failed_fraction "
+                f"allow ({limit}); the first:\n{shown}\nmend them or raise a limit, then run the same command again"
+            )
+
+    def _marker(self, task: ShardTask) -> Marker | None:
+        """The marker of a shard, which must account for every planned image.
+
+        Raises:
+            DamagedFileError: it does not.
+        """
+        marker = read_marker(self.folder(task.split), task.part)
+        if marker is None:
+            return None
+        if {i for i, _ in marker.images} | {f.image_id for f in marker.failures} != set(task.image_ids):
+            raise DamagedFileError(f"{self.folder(task.split)}: the marker of {task.part} is about other images; delete it and run again")
+        return marker

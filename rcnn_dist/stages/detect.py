@@ -1,0 +1,119 @@
+"""Stage detect: detectors on the test images (paper §2.2), from stored features where they exist, else forwarding again.
+
+Both ways score float16-rounded features, so they write the same bytes.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rcnn_dist.arrays import Array
+from rcnn_dist.detect.detector import Detections, detect_regions, score_regions
+from rcnn_dist.features.scaling import scale_features
+from rcnn_dist.stages import extract, train
+from rcnn_dist.stages.base import ShardReport, ShardStage, ShardTask, worker_name
+from rcnn_dist.stages.models import load_model
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import fingerprint, read_marker
+from rcnn_dist.store.query import matrix
+from rcnn_dist.store.schema import DETECTIONS
+from rcnn_dist.store.shards import ShardWriter, read_images, write_shard
+from rcnn_dist.store.tables import box_columns, boxes_of, make_table
+
+if TYPE_CHECKING:
+    from rcnn_dist.features.extract import Extractor
+
+NAME = "detect"
+VERSION = 1
+
+_Image = tuple[str, tuple[int, int], Array, dict[str, Array]]  # id, (width, height), proposals, features by layer
+
+
+def folder(run: Run) -> str:
+    """Where this run's detections lie."""
+    digest = fingerprint(NAME, VERSION, run.section("detect"), run.relative(train.folder(run)), run.relative(extract.folder(run)))
+    return run.folder("detections", run.config.classify.layer, digest)
+
+
+class DetectStage(ShardStage):
+    name = NAME
+    VERSION = VERSION
+    splits = ("test",)
+
+    @property
+    def heavy(self) -> bool:
+        return "test" not in self.context.config.extract.splits
+
+    def folder(self, split: str) -> str:
+        return files.join(folder(self.context), split)
+
+    def make_worker(self) -> "DetectWorker":
+        return DetectWorker(self.context, folder(self.context))
+
+
+class DetectWorker:
+    """Holds the models, and the network where features have to be computed again."""
+
+    def __init__(self, run: Run, url: str) -> None:
+        self._run = run
+        self._url = url
+        self._model = load_model(train.folder(run))
+        self._extractor = None if "test" in run.config.extract.splits else extract.make_extractor(run)
+
+    def run(self, task: ShardTask) -> ShardReport:
+        with write_shard(files.join(self._url, task.split), task.part, DETECTIONS, worker=worker_name()) as shard:
+            images = self._forwarded(self._extractor, task, shard) if self._extractor else self._stored(task, shard)
+            for image_id, size, boxes, features in images:
+                with shard.timed("compute"):
+                    found = self._detect(size, boxes, features)
+                shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found)))
+        return ShardReport(task, worker_name())
+
+    def _layers(self) -> list[str]:
+        config = self._run.config
+        return sorted({config.classify.layer, config.regress.layer} if config.regress.enabled else {config.classify.layer})
+
+    def _stored(self, task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
+        """Id, (width, height), proposals and features of each image of a stored shard."""
+        url = files.join(extract.folder(self._run), task.split)
+        marker = read_marker(url, task.part)
+        for failure in marker.failures if marker else ():
+            shard.fail(failure.image_id, failure.stage, failure.reason)
+        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", *self._layers()]
+        for image_id, table in read_images(url, task.part, columns=columns):
+            proposals = np.flatnonzero(~np.asarray(table["is_ground_truth"]))
+            size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
+            yield image_id, size, boxes_of(table)[proposals], {layer: matrix(table, layer)[proposals] for layer in self._layers()}
+
+    def _forwarded(self, extractor: "Extractor", task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
+        """The same, from images and proposals."""
+        for regions in extract.read_regions(self._run, task, shard, NAME):
+            height, width = regions.image.shape[:2]
+            yield regions.image_id, (width, height), regions.boxes, extractor.extract(regions.image, regions.boxes)
+
+    def _detect(self, size: tuple[int, int], boxes: Array, features: dict[str, Array]) -> Detections:
+        config, detector = self._run.config, self._model.detector
+        scaled = {
+            layer: scale_features(features[layer].astype(np.float32), self._model.mean_norms[layer], config.scaling.target_norm)
+            for layer in self._layers()
+        }
+        scores = score_regions(scaled[config.classify.layer], detector.weights, detector.biases)
+        regression = scaled[config.regress.layer if config.regress.enabled else config.classify.layer]
+        return detect_regions(detector, scores, boxes, regression, size, config.detect)
+
+    def _columns(self, image_id: str, size: tuple[int, int], boxes: Array, found: Detections) -> dict[str, object]:
+        n = len(found.region)
+        return {
+            "image_id": [image_id] * n,
+            "width": np.full(n, size[0]),
+            "height": np.full(n, size[1]),
+            "class": [self._model.detector.classes[i] for i in found.class_index],
+            "score": found.score,
+            "region": found.region,
+            **box_columns(found.boxes),
+            **box_columns(boxes[found.region], "proposal_"),
+            "kept": found.kept,
+            "kept_unregressed": found.kept_unregressed,
+        }

@@ -1,0 +1,149 @@
+"""Stage evaluate: detections against annotations by VOC's rules, results files, `evaluation/metrics.json`."""
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from rcnn_dist.arrays import Array
+from rcnn_dist.detect.postprocess import set_cap_threshold
+from rcnn_dist.errors import BadAnnotationError
+from rcnn_dist.evaluate.voc import (
+    VARIANTS,
+    ClassDetections,
+    ClassObjects,
+    ClassResult,
+    evaluate_class,
+    mean_average_precision,
+    results_file,
+)
+from rcnn_dist.stages import detect
+from rcnn_dist.stages.base import Executor, Progress
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files
+from rcnn_dist.store.query import detections_by_class
+
+NAME = "evaluate"
+METRICS = "metrics.json"
+ARCHIVE = "results.tar.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything known about the test set; `results` is empty where it has no annotations."""
+
+    image_ids: tuple[str, ...]
+    detections: dict[str, ClassDetections]
+    objects: dict[str, ClassObjects]
+    results: dict[str, ClassResult]
+    unregressed: dict[str, ClassResult]  # of the proposals, without box regression
+
+
+def folder(run: Run) -> str:
+    return files.join(run.url, "evaluation")
+
+
+class EvaluateStage:
+    """Small and quick, so it runs anew each time."""
+
+    name = NAME
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def run(self, executor: Executor, progress: Progress) -> None:  # noqa: ARG002
+        progress.start(NAME, len(self._run.classes), "classes")
+        found = evaluate(self._run)
+        self._write_results(found)
+        files.write_bytes(files.join(folder(self._run), METRICS), (json.dumps(metrics(self._run, found), indent=1) + "\n").encode())
+        progress.advance(len(self._run.classes))
+        progress.finish()
+
+    def _write_results(self, found: Evaluation) -> None:
+        """The devkit's text files, and an archive in the layout that its server takes."""
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+            for name in self._run.classes:
+                text = results_file(found.detections[name], found.image_ids).encode()
+                file = f"comp4_det_{self._run.image_set('test')}_{quote(name, safe=' ')}.txt"  # a name may hold a slash
+                files.write_bytes(files.join(folder(self._run), "comp4", file), text)
+                entry = tarfile.TarInfo(f"results/{self._run.config.data.year}/Main/{file}")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text))
+        files.write_bytes(files.join(folder(self._run), ARCHIVE), stream.getvalue())
+
+
+def evaluate(run: Run) -> Evaluation:
+    """Matches the detections of the test set; an image that failed counts as one without detections."""
+    url = files.join(detect.folder(run), "test")
+    image_ids = run.image_ids("test")
+    limit = run.config.detect.max_per_set_per_image
+    kept, unregressed = {}, {}
+    for name, rows in detections_by_class(url, run.classes, image_ids).items():
+        best = rows.scores >= set_cap_threshold(rows.scores, len(image_ids), limit)
+        kept[name] = _select(rows.image, rows.boxes, rows.scores, best & rows.kept)
+        unregressed[name] = _select(rows.image, rows.proposals, rows.scores, best & rows.kept_unregressed)
+    objects, min_iou = _objects(run), run.config.evaluate.min_iou
+    return Evaluation(
+        image_ids,
+        kept,
+        objects,
+        {name: evaluate_class(kept[name], objects[name], min_iou) for name in objects},
+        {name: evaluate_class(unregressed[name], objects[name], min_iou) for name in objects},
+    )
+
+
+def metrics(run: Run, found: Evaluation) -> dict[str, Any]:
+    """What `metrics.json` holds; no AP where the test set has no annotations."""
+    content: dict[str, Any] = {
+        "data": run.dataset.name,
+        "split": run.image_set("test"),
+        "images": len(found.image_ids),
+        "classes": list(run.classes),
+        "detections": {name: len(rows.scores) for name, rows in found.detections.items()},
+        "archive": ARCHIVE,
+    }
+    if found.results:
+        content |= {
+            "variant": run.config.evaluate.variant,
+            "min_iou": run.config.evaluate.min_iou,
+            "mAP": {v: _number(mean_average_precision(found.results, v)) for v in VARIANTS},
+            "mAP_without_regression": {v: _number(mean_average_precision(found.unregressed, v)) for v in VARIANTS},
+            "ap": {name: {v: _number(r.ap[v]) for v in VARIANTS} for name, r in found.results.items()},
+            "ap_without_regression": {name: {v: _number(r.ap[v]) for v in VARIANTS} for name, r in found.unregressed.items()},
+            "objects": {name: r.matches.n_positives for name, r in found.results.items()},
+        }
+    return content
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _select(image: Array, boxes: Array, scores: Array, mask: Array) -> ClassDetections:
+    return ClassDetections(image[mask], boxes[mask], scores[mask])
+
+
+def _objects(run: Run) -> dict[str, ClassObjects]:
+    """The annotated objects of the test set by class; empty where no image is annotated."""
+    annotated = []
+    for index, image_id in enumerate(run.image_ids("test")):
+        try:
+            objects = run.dataset.objects(image_id)
+        except BadAnnotationError:
+            continue  # a row of the failures table already
+        if objects is not None:
+            annotated.append((index, objects))
+    found = {}
+    for name in run.classes if annotated else ():
+        masks = [(index, objects, np.array([c == name for c in objects.classes], bool)) for index, objects in annotated]
+        found[name] = ClassObjects(
+            np.concatenate([np.full(np.count_nonzero(mask), index, np.int64) for index, _, mask in masks]),
+            np.concatenate([objects.boxes[mask] for _, objects, mask in masks]),
+            np.concatenate([objects.difficult[mask] for _, objects, mask in masks]),
+        )
+    return found

@@ -1,0 +1,96 @@
+"""Stage propose: class-independent boxes of every image (paper §2.1)."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+
+from rcnn_dist.arrays import Array
+from rcnn_dist.config import ProposalsSection
+from rcnn_dist.data.images import decode_image
+from rcnn_dist.errors import BadImageError
+from rcnn_dist.proposals.opencv import OpenCvParams, opencv_selective_search
+from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search
+from rcnn_dist.stages.base import ShardReport, ShardStage, ShardTask, worker_name
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import fingerprint
+from rcnn_dist.store.schema import PROPOSALS
+from rcnn_dist.store.shards import ShardWriter, write_shard
+from rcnn_dist.store.tables import box_columns, make_table
+
+NAME = "propose"
+VERSION = 1
+
+
+def folder(run: Run) -> str:
+    """Where this run's proposals lie, shared by all runs of the same directory that search the same way."""
+    data = run.config.data
+    digest = fingerprint(
+        NAME,
+        VERSION,
+        asdict(_params(run.config.proposals)),
+        [run.ids_digest(split) for split in ("train", "test")],
+        [data.max_pixels, data.exif_rotation, run.config.run.shard_images],
+    )
+    return run.folder("proposals", run.config.proposals.source, digest)
+
+
+def _params(section: ProposalsSection) -> OpenCvParams | SelectiveSearchParams:
+    return section.opencv if section.source == "opencv" else PRESETS[section.preset]
+
+
+class ProposeStage(ShardStage):
+    name = NAME
+    VERSION = VERSION
+    splits = ("train", "test")
+
+    def folder(self, split: str) -> str:
+        return files.join(folder(self.context), split)
+
+    def make_worker(self) -> "ProposeWorker":
+        return ProposeWorker(self.context, folder(self.context))
+
+
+class ProposeWorker:
+    """Searches the images of one shard after the other."""
+
+    def __init__(self, run: Run, url: str) -> None:
+        self._run = run
+        self._url = url
+
+    def run(self, task: ShardTask) -> ShardReport:
+        with write_shard(files.join(self._url, task.split), task.part, PROPOSALS, worker=worker_name()) as shard:
+            for image_id, image in read_images(self._run, task.image_ids, shard, NAME):
+                with shard.timed("compute"):
+                    boxes = self._search(image)
+                height, width = image.shape[:2]
+                n = len(boxes)
+                columns = {
+                    "image_id": [image_id] * n,
+                    "width": np.full(n, width),
+                    "height": np.full(n, height),
+                    "region": np.arange(n),
+                    **box_columns(boxes),
+                }
+                shard.add(image_id, make_table(PROPOSALS, columns))
+        return ShardReport(task, worker_name())
+
+    def _search(self, image: Array) -> Array:
+        params = _params(self._run.config.proposals)
+        return opencv_selective_search(image, params) if isinstance(params, OpenCvParams) else selective_search(image, params)
+
+
+def read_images(run: Run, image_ids: tuple[str, ...], shard: ShardWriter, stage: str) -> Iterator[tuple[str, Array]]:
+    """Decoded images in order; one that cannot be read becomes a failure of the shard."""
+    data = run.config.data
+    for image_id in image_ids:
+        try:
+            with shard.timed("read"):
+                image = decode_image(files.read_bytes(run.dataset.image_url(image_id)), data.max_pixels, data.exif_rotation)
+        except FileNotFoundError:
+            shard.fail(image_id, stage, "no such file")
+        except BadImageError as error:
+            shard.fail(image_id, stage, str(error))
+        else:
+            yield image_id, image

@@ -1,0 +1,84 @@
+"""One run: its configuration, its data set, and where its files lie."""
+
+import hashlib
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rcnn_dist.arrays import Array
+from rcnn_dist.config import RunConfig
+from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
+from rcnn_dist.data.voc import VocDataset
+from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
+from rcnn_dist.store import files
+
+
+class Run:
+    """What every stage asks for. Splits are "train" and "test"; the configuration says which image sets they are."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.url = config.run.dir.rstrip("/")
+        self._ids: dict[str, tuple[str, ...]] = {}
+
+    def __reduce__(self) -> tuple[type["Run"], tuple[RunConfig]]:
+        return Run, (self.config,)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        data = self.config.data
+        if data.root is None:
+            raise ConfigError("data.root is not set: add --set data.root=FOLDER, the folder that holds VOC2007/ (or the year of data.year)")
+        return VocDataset(data.root, data.year)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names: the configured ones, else those of the training annotations, sorted."""
+        if self.config.data.classes:
+            return self.config.data.classes
+        names: set[str] = set()
+        for image_id in self.image_ids("train"):
+            try:
+                objects = self.dataset.objects(image_id)
+            except BadAnnotationError:
+                continue  # a row of the failures table once its features are due
+            names.update(objects.classes if objects else ())
+        if not names:
+            raise DataError(f"{self.dataset.name}: no object in the annotations of {self.config.data.train}: nothing to train on")
+        return tuple(sorted(names))
+
+    def image_set(self, split: str) -> str:
+        return self.config.data.train if split == "train" else self.config.data.test
+
+    def image_ids(self, split: str) -> tuple[str, ...]:
+        """Image ids of a split in set order."""
+        if split not in self._ids:
+            self._ids[split] = self.dataset.image_ids(self.image_set(split))
+        return self._ids[split]
+
+    def objects(self, image_id: str, width: int, height: int) -> Objects | None:
+        """Annotated objects of an image, clipped to it; None without annotation."""
+        objects = self.dataset.objects(image_id)
+        return None if objects is None else clip_to_image(objects, width, height)[0]
+
+    def class_indices(self, objects: Objects | None) -> Array:
+        """Class index of each object, int64 [G]; -1 for a class that is not in `classes`."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return np.array([index.get(name, -1) for name in (objects.classes if objects else ())], np.int64)
+
+    def ids_digest(self, split: str) -> str:
+        return hashlib.sha256("\n".join(self.image_ids(split)).encode()).hexdigest()
+
+    def folder(self, kind: str, name: str, digest: str) -> str:
+        """Folder of one version of a table or model: `features/lite-1a2b3c4d`."""
+        return files.join(self.url, kind, f"{name}-{digest}")
+
+    def relative(self, folder: str) -> str:
+        """A folder below the run, without the run's own place, so that moved runs keep their fingerprints."""
+        return folder.removeprefix(self.url + "/")
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section of the configuration as plain values, for fingerprints."""
+        return asdict(getattr(self.config, name))

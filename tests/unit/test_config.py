@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rcnn_dist.config import RunConfig, load_config, make_config
+from rcnn_dist.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_config_that_comes_along_is_valid_and_says_how_to_run_it(path):
+    config = load_config(path)
+    assert "rcnn-dist " in path.read_text().splitlines()[0]
+    assert config.data.root is None, "the user's place"
+    assert config.run.dir == f"runs/{path.stem}"
+
+
+def test_overrides_are_yaml_and_reach_nested_values(tmp_path):
+    path = write(tmp_path, "extract: {layers: [fc6]}\nclassify: {layer: fc6}\nregress: {enabled: false}\n")
+    config = load_config(path, ["extract.max_proposals=400", "proposals.opencv.seed=5", "data.classes=[dog, cat]", "classify.cost=0.01"])
+    assert config.extract.max_proposals == 400
+    assert config.proposals.opencv.seed == 5
+    assert config.data.classes == ("dog", "cat")
+    assert config.classify.cost == 0.01
+    assert config.classify.bias_scale == 10, "what is not named keeps its default"
+
+
+def test_a_config_survives_the_way_through_yaml():
+    config = make_config({"warp": {"mode": "square"}, "data": {"classes": ["a"]}, "runtime": {"workers": 3}})
+    assert RunConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
+    assert RunConfig.model_validate(yaml.safe_load(RunConfig().to_yaml())) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dat: {root: x}", "unknown key 'dat'; did you mean 'data'?"),
+        ("data: {rooot: x}", "unknown key 'data.rooot'; did you mean 'root'?"),
+        ("proposals: {opencv: {sead: 1}}", "unknown key 'proposals.opencv.sead'; did you mean 'seed'?"),
+        ("mining: {wave_images: many}", "mining.wave_images: Input should be a valid integer"),
+        ("proposals: {source: magic}", "proposals.source: Input should be 'opencv' or 'selective_search'"),
+        ("classify: {layer: fc9}", "classify.layer is 'fc9', which extract.layers"),
+        ("- a", "expected sections such as 'data:', found list"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    with pytest.raises(ConfigError, match="mine.yaml") as error:
+        load_config(write(tmp_path, text))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["data.root", "=3", "data.root=[", "data.rot=1"])
+def test_mistakes_of_the_command_line_are_named(tmp_path, override):
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, ""), [override])
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"no configuration file none\.yaml"):
+        load_config("none.yaml")
