@@ -1,0 +1,153 @@
+"""The command line: `rcnn-dist demo | run | runs | data`. Loads neither torch nor ray before a command needs them."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rcnn_dist import __version__
+from rcnn_dist.errors import RcnnError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
+data = typer.Typer(no_args_is_help=True, help="Make data sets.")
+app.add_typer(runs, name="runs")
+app.add_typer(data, name="data")
+
+STOPPED = 75
+_SET_HELP = "Change a value of the configuration: section.key=value. May be given several times."
+
+
+def main() -> None:
+    """Runs the command; ends with its exit code (see errors.py) and never with a traceback for a user's mistake."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(guarded(app))
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Runs a command; the exit code, with the message of a known error on stderr."""
+    try:
+        command()
+    except RcnnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on where this one ended", file=sys.stderr)
+        return STOPPED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """R-CNN as a distributed system: region features at cluster scale, and the complete detector on top of them.
+
+    Start with: rcnn-dist demo
+    """
+
+
+@app.command()
+def demo(
+    dir: Annotated[str, typer.Option(help="Where the run's files go.")] = "runs/demo",
+    data_dir: Annotated[str, typer.Option(help="Where the generated images go.")] = "data/shapes",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
+) -> None:
+    """Generate a small data set, run every stage on it, write a report.
+
+    Example: rcnn-dist demo --dir runs/demo
+    """
+    from rcnn_dist.config import load_config
+    from rcnn_dist.data.shapes import ShapesParams, generate_shapes
+    from rcnn_dist.driver import config_file
+
+    print(f"generating images in {data_dir}")
+    generate_shapes(data_dir, ShapesParams(images={"train": 160, "test": 40}))
+    settings = [f"data.root={data_dir}", f"run.dir={dir}", *(overrides or [])]
+    _run(load_config(config_file("demo.yaml"), settings), None)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file; those that come with the package are found by their name.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
+    stages: Annotated[str | None, typer.Option(help="Only these: propose,extract,train,detect,evaluate,report.")] = None,
+) -> None:
+    """Run an experiment; every stage picks up what is done.
+
+    Example: rcnn-dist run configs/voc2007.yaml --set data.root=/data/VOCdevkit --set run.dir=runs/voc2007
+    """
+    run_config(config, overrides or [], stages)
+
+
+def run_config(config: str, overrides: list[str], stages: str | None) -> None:
+    """What `rcnn-dist run` and the jobs do."""
+    from rcnn_dist.config import load_config
+    from rcnn_dist.driver import config_file
+
+    path = Path(config)
+    if not path.exists() and path.parent == Path():
+        path = config_file(path.name)
+    _run(load_config(path, overrides), stages)
+
+
+def _run(config: Any, stages: str | None) -> None:
+    from rcnn_dist.config import STAGES
+    from rcnn_dist.driver import run_stages
+    from rcnn_dist.summary import print_summary
+
+    wanted = tuple(name.strip() for name in stages.split(",")) if stages else STAGES
+    print_summary(run_stages(config, wanted), wanted)
+
+
+@runs.command()
+def verify(
+    run: Annotated[str, typer.Argument(help="The run's directory.")],
+    digest: Annotated[bool, typer.Option("--digest", help="Print the hash of all result files alone, to compare runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Check every file of a run against its marker or manifest; exit code 4 where one is damaged.
+
+    Example: rcnn-dist runs verify runs/demo --digest
+    """
+    from rcnn_dist.stages.verify import verify_run
+
+    found = verify_run(run)
+    if as_json:
+        print(json.dumps({"files": found.files, "digest": found.digest, "damaged": found.damaged}, indent=1))
+    elif digest and not found.damaged:
+        print(found.digest)
+    else:
+        for problem in found.damaged:
+            print(problem, file=sys.stderr)
+        print(f"{found.files} files checked, {len(found.damaged)} damaged; digest {found.digest}")
+    if found.damaged:
+        raise typer.Exit(4)
+
+
+@data.command()
+def generate(
+    dir: Annotated[str, typer.Argument(help="Where the images go.")],
+    train: Annotated[int, typer.Option(min=1, help="Training images.")] = 60,
+    test: Annotated[int, typer.Option(min=1, help="Test images.")] = 30,
+    seed: Annotated[int, typer.Option(help="Another seed, other images.")] = 3,
+) -> None:
+    """Generate textured shapes on clutter in VOC layout.
+
+    Example: rcnn-dist data generate data/shapes --train 200 --test 100
+    """
+    from rcnn_dist.data.shapes import ShapesParams, generate_shapes
+
+    generate_shapes(dir, ShapesParams(images={"train": train, "test": test}, seed=seed))

@@ -1,0 +1,101 @@
+"""The whole loop: runs the stages in order on an executor, notes what each cost, says how it ended."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rcnn_dist.config import STAGES, RunConfig
+from rcnn_dist.errors import ConfigError, DataError, RunStoppedError
+from rcnn_dist.runtime.executor import InProcessExecutor
+from rcnn_dist.runtime.progress import make_progress
+from rcnn_dist.stages import detect, evaluate, extract, propose, report, train
+from rcnn_dist.stages.base import Executor, ShardStage, Stage
+from rcnn_dist.stages.record import record_stage
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files
+
+_STAGES: dict[str, Callable[[Run], Stage]] = {
+    propose.NAME: propose.ProposeStage,
+    extract.NAME: extract.ExtractStage,
+    train.NAME: train.TrainStage,
+    detect.NAME: detect.DetectStage,
+    evaluate.NAME: evaluate.EvaluateStage,
+    report.NAME: report.ReportStage,
+}
+
+
+def run_stages(config: RunConfig, stages: Sequence[str] = STAGES) -> Run:
+    """Runs the stages that are asked for, in their order; each picks up what is done.
+
+    Raises:
+        ConfigError: a stage is not known.
+    """
+    unknown = [name for name in stages if name not in _STAGES]
+    if unknown:
+        raise ConfigError(f"no stage is called '{unknown[0]}': choose from {', '.join(STAGES)}")
+    run = Run(config)
+    for split in ("train", "test"):
+        if not run.image_ids(split):
+            raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
+    files.write_bytes(files.join(run.url, "config.yaml"), config.to_yaml().encode())
+    progress = make_progress(sys.stdout)
+    with make_executor(config) as executor, _stoppable():
+        for name in [name for name in STAGES if name in stages]:
+            start = time.perf_counter()
+            stage = _STAGES[name](run)
+            stage.run(executor, progress)
+            if isinstance(stage, ShardStage):
+                folders = [stage.folder(split) for split in stage.splits]
+                for split, failure in stage.failures():
+                    progress.note(f"{name}: {split} image {failure.image_id} left out: {failure.reason}")
+            else:
+                folders = [train.folder(run)] if name == train.NAME else []
+            record_stage(run, name, folders, time.perf_counter() - start)
+    return run
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Lets SIGTERM (`ray job stop`) end the run in order; Ray sets a handler of its own when it connects, so this comes after."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: object) -> None:  # noqa: ARG001  what the system calls a handler with
+    raise RunStoppedError("stopped by SIGTERM: the same command goes on where this one ended")
+
+
+@contextmanager
+def make_executor(config: RunConfig) -> Iterator[Executor]:
+    """The executor that the configuration names, connected for the length of a block."""
+    if config.runtime.executor == "in_process":
+        yield InProcessExecutor(config.runtime.threads_per_worker)
+        return
+    from rcnn_dist.runtime.cluster import connected
+    from rcnn_dist.runtime.ray_executor import RayExecutor
+
+    with connected(config.runtime):
+        yield RayExecutor(config.runtime)
+
+
+def config_file(name: str) -> Path:
+    """A configuration that comes with the package: beside it in a checkout, inside it where it was installed.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"no configuration {name} comes with this installation")

@@ -1,0 +1,48 @@
+"""Reaching a Ray cluster, or starting a local one for the length of a run."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from rcnn_dist.config import RuntimeSection
+from rcnn_dist.errors import ClusterError
+
+_OBJECT_STORE_BYTES = 200 * 2**20  # features never pass through it
+
+
+@contextmanager
+def connected(runtime: RuntimeSection) -> Iterator[None]:
+    """Connects for the length of a block; a cluster that already runs in this process is used and left as it is.
+
+    Raises:
+        ClusterError: the address does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = runtime.address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                num_cpus=_local_cpus(runtime),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"Ray at {address or 'this machine'} does not start or answer: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _local_cpus(runtime: RuntimeSection) -> int:
+    return (runtime.workers or len(os.sched_getaffinity(0))) * runtime.threads_per_worker

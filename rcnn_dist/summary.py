@@ -1,0 +1,39 @@
+"""What a run prints at its end: the AP table, where the report is, and the one line that programs read."""
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from rcnn_dist.stages import evaluate, report
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files
+
+
+def print_summary(run: Run, stages: Sequence[str]) -> None:
+    """Prints the results of the stages that ran; the last line is `mAP 0.588 voc07` where there is an AP."""
+    if report.NAME in stages:
+        print(f"report: {report.page_url(run)}")
+    if evaluate.NAME not in stages:
+        return
+    metrics = json.loads(files.read_bytes(files.join(evaluate.folder(run), evaluate.METRICS)))
+    archive = files.join(evaluate.folder(run), evaluate.ARCHIVE)
+    if "mAP" not in metrics:
+        print(f"{metrics['data']} {metrics['split']} has no annotations: no AP. The submission archive is {archive}")
+        return
+    variant = metrics["variant"]
+    table = Table(title=f"Average precision on {metrics['data']} {metrics['split']} ({variant})")
+    for name in ("class", "objects", "AP", "without regression"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for name in metrics["classes"]:
+        values = (metrics[key][name][variant] for key in ("ap", "ap_without_regression"))
+        table.add_row(name, str(metrics["objects"][name]), *map(_decimal, values))
+    table.add_section()
+    table.add_row("mean", "", _decimal(metrics["mAP"][variant]), _decimal(metrics["mAP_without_regression"][variant]))
+    Console().print(table)
+    print(f"mAP {_decimal(metrics['mAP'][variant])} {variant}")
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
