@@ -1,0 +1,32 @@
+import pytest
+
+from rcnn_dist.config import make_config
+from rcnn_dist.data.shapes import ShapesParams, generate_shapes
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory):
+    """A VOC-layout set of 12 training and 4 test images."""
+    root = tmp_path_factory.mktemp("shapes")
+    params = ShapesParams(images={"train": 12, "test": 4}, classes=("striped_disc", "dotted_triangle"), max_size=(260, 200))
+    generate_shapes(str(root), params)
+    return root
+
+
+@pytest.fixture
+def small_config(shapes_root, tmp_path):
+    """Makes a configuration of a small run on the shapes; sections given by name change it."""
+
+    def make(**sections):
+        tree = {
+            "run": {"dir": str(tmp_path / "run"), "shard_images": 3},
+            "data": {"root": str(shapes_root)},
+            "extract": {"layers": ["pool5", "fc7"], "max_proposals": 60},
+            "mining": {"wave_images": 4},
+            "runtime": {"executor": "in_process", "workers": 2},
+        }
+        for name, values in sections.items():
+            tree[name] = tree.get(name, {}) | values
+        return make_config(tree)
+
+    return make
