@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
-from rcnn_dist.errors import DamagedFileError, TooManyFailuresError
+from rcnn_dist.errors import DamagedFileError, MissingShardError, TooManyFailuresError
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, tables
 from rcnn_dist.store.manifest import MANIFEST, ImageFailure, Marker, read_marker, read_signed, write_signed
@@ -129,6 +129,15 @@ class ShardStage(ABC):
         if found != expected:
             raise DamagedFileError(f"{url} was written for '{found}' but lies in '{expected}': move the folder back or delete it")
         return True
+
+    def require(self, split: str) -> None:
+        """Refuses to go on from a part of a table.
+
+        Raises:
+            MissingShardError: the split is not complete.
+        """
+        if not self.is_complete(split):
+            raise MissingShardError(f"{self.folder(split)} is not complete: run the stage {self.name} first")
 
     def run(self, executor: Executor, progress: Progress) -> None:
         """Computes what is missing and publishes the manifests."""

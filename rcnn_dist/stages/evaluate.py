@@ -78,7 +78,12 @@ class EvaluateStage:
 
 
 def evaluate(run: Run) -> Evaluation:
-    """Matches the detections of the test set; an image that failed counts as one without detections."""
+    """Matches the detections of the test set; an image that failed counts as one without detections.
+
+    Raises:
+        MissingShardError: the detections are not complete.
+    """
+    detect.DetectStage(run).require("test")
     url = files.join(detect.folder(run), "test")
     image_ids = run.image_ids("test")
     limit = run.config.detect.max_per_set_per_image

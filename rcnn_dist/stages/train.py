@@ -48,7 +48,8 @@ class TrainStage:
         """Trains what is missing; a stopped run goes on after its last complete wave.
 
         Raises:
-            DataError: there are no training features.
+            MissingShardError: the training features are not complete.
+            DataError: there are none.
         """
         if self._is_complete():
             progress.start(self.name, len(self._run.image_ids("train")))
@@ -56,6 +57,7 @@ class TrainStage:
             progress.finish()
             return
         start = time.perf_counter()
+        extract.ExtractStage(self._run).require("train")
         markers = [m for m in read_markers(self._features) if m.rows]
         if not markers:
             raise DataError(f"{self._features} holds no features, so there is nothing to train on: see failures/extract-train.parquet")
