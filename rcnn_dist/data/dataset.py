@@ -50,10 +50,6 @@ class Dataset(Protocol):
         """The annotated objects, not yet clipped to the image; None where there is no annotation."""
         ...
 
-    def class_names(self, split: str) -> tuple[str, ...]:
-        """The classes annotated in a split, sorted."""
-        ...
-
     def fingerprint(self, split: str) -> str:
         """Hex sha256 over the split's ids, in order, and the bytes of their annotations; the pixels take no part.
 

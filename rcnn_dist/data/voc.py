@@ -11,6 +11,7 @@ from defusedxml import ElementTree
 from rcnn_dist.data.dataset import Objects
 from rcnn_dist.data.ids import check_id
 from rcnn_dist.errors import BadAnnotationError, DataError
+from rcnn_dist.geometry.boxes import half_open_from_voc, voc_from_half_open
 from rcnn_dist.store import files
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _EXTENSIONS = (".jpg", ".jpeg", ".JPEG", ".JPG", ".png")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_FIRST_PIXEL = np.array([1.0, 1.0, 0.0, 0.0])  # VOC minus ours, per corner
 _FLAGS = {"": False, "0": False, "1": True}
 
 
@@ -87,15 +87,6 @@ class VocDataset:
             self._objects[image_id] = None if data is None else parse_annotation(data, self._annotation_url(image_id))
         return self._objects[image_id]
 
-    def class_names(self, split: str) -> tuple[str, ...]:
-        """The classes annotated in a split, sorted; difficult objects count.
-
-        Raises:
-            BadAnnotationError: an annotation cannot be understood.
-        """
-        annotated = (self.objects(image_id) for image_id in self.image_ids(split))
-        return tuple(sorted({name for objects in annotated if objects is not None for name in objects.classes}))
-
     def fingerprint(self, split: str) -> str:
         """Hex sha256 over the split's ids, in order, and the bytes of their annotations; the pixels take no part."""
         digest = hashlib.sha256()
@@ -139,7 +130,7 @@ def parse_annotation(data: bytes, source: str) -> Objects:
     if root.tag != "annotation":
         raise BadAnnotationError(f"{source} is no VOC annotation: it starts with <{root.tag}>, <annotation> is wanted")
     parsed = [_parse_object(node, f"{source}, object {number}") for number, node in enumerate(root.iterfind("object"), start=1)]
-    boxes = np.array([box for box, *_ in parsed], dtype=np.float64).reshape(-1, 4) - _FIRST_PIXEL
+    boxes = half_open_from_voc(np.array([box for box, *_ in parsed], dtype=np.float64).reshape(-1, 4))
     difficult = np.array([flag for _, _, flag, _ in parsed], dtype=np.bool_)
     truncated = np.array([flag for _, _, _, flag in parsed], dtype=np.bool_)
     for array in (boxes, difficult, truncated):
@@ -184,7 +175,7 @@ def write_annotation(image_id: str, width: int, height: int, objects: Objects) -
     """A VOC annotation of an image of this size, in VOC's 1-based inclusive pixels."""
     lines = ["<annotation>", f"\t<filename>{escape(image_id)}.jpg</filename>"]
     lines.append(f"\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>")
-    rows = zip(objects.classes, objects.boxes + _FIRST_PIXEL, objects.difficult, objects.truncated, strict=True)
+    rows = zip(objects.classes, voc_from_half_open(objects.boxes), objects.difficult, objects.truncated, strict=True)
     for name, box, difficult, truncated in rows:
         corners = "".join(f"<{corner}>{value:.17g}</{corner}>" for corner, value in zip(_CORNERS, box.tolist(), strict=True))
         lines.append("\t<object>")

@@ -5,9 +5,6 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from rcnn_dist.arrays import Array
 from rcnn_dist.config import RunConfig
 from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
 from rcnn_dist.data.voc import VocDataset
@@ -62,11 +59,6 @@ class Run:
         """Annotated objects of an image, clipped to it; None without annotation."""
         objects = self.dataset.objects(image_id)
         return None if objects is None else clip_to_image(objects, width, height)[0]
-
-    def class_indices(self, objects: Objects | None) -> Array:
-        """Class index of each object, int64 [G]; -1 for a class that is not in `classes`."""
-        index = {name: i for i, name in enumerate(self.classes)}
-        return np.array([index.get(name, -1) for name in (objects.classes if objects else ())], np.int64)
 
     def ids_digest(self, split: str) -> str:
         return hashlib.sha256("\n".join(self.image_ids(split)).encode()).hexdigest()

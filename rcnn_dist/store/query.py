@@ -1,4 +1,4 @@
-"""Reading features the way users do: a layer as a matrix, tables over all shards."""
+"""Reading tables the way users do: a layer as a matrix, detections by class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.store import files
 from rcnn_dist.store.schema import DETECTIONS, decode_matrix
 from rcnn_dist.store.shards import read_markers, read_table
 from rcnn_dist.store.tables import boxes_of
@@ -22,18 +20,6 @@ def matrix(table: pa.Table, layer: str) -> Array:
         KeyError: the table has no such column.
     """
     return decode_matrix(table[layer])
-
-
-def dataset(folder: str) -> pads.Dataset:
-    """All complete shards of a table folder as one pyarrow dataset."""
-    path = files.local_path(folder)
-    return pads.dataset(str(path) if path else folder, format="parquet")
-
-
-def layer_sizes(schema: pa.Schema) -> dict[str, int]:
-    """Layer name -> D of the layer columns of a features table."""
-    sizes = ((field.name, (field.metadata or {}).get(b"size")) for field in schema)
-    return {name: int(size) for name, size in sizes if size}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -18,7 +19,7 @@ from rcnn_dist.errors import ConfigError, DamagedFileError, MissingShardError, T
 from rcnn_dist.stages import extract
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
-from rcnn_dist.store.query import dataset, matrix
+from rcnn_dist.store.query import matrix
 from rcnn_dist.summary import print_summary
 
 
@@ -31,7 +32,7 @@ def read_metrics(config):
 
 
 def features_by_image(config, split):
-    table = dataset(f"{extract.folder(Run(config))}/{split}").to_table()
+    table = pads.dataset(f"{extract.folder(Run(config))}/{split}").to_table()
     ids = table["image_id"].to_pylist()
     return {i: matrix(table.filter(pc.equal(table["image_id"], i)), "fc7").tobytes() for i in set(ids)}
 
