@@ -16,8 +16,8 @@ from rcnn_dist.proposals.compiled import compiled
 __all__ = ["coarsen", "segment", "smooth", "sorted_edges"]
 
 _LIGHTEST = 2.0**-10  # squared weights below are one bucket
-_BUCKET_BITS = 16  # of a float32's 23 bits of fraction dropped: buckets of 0.1% of the weight
-_BLOCK = 64  # edges looked at together
+_BUCKET_BITS = 14  # of a float32's 23 bits of fraction dropped: buckets of 0.1% of the weight
+_BLOCK = 256  # edges looked at together
 
 
 def _gaussian(sigma: float) -> Float32[Array, " T"]:

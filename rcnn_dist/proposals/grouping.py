@@ -48,7 +48,7 @@ def _common(a: Array, b: Array) -> np.uint16:
     """Sum of the smaller of two entries; at most 65535, so that 16 bits hold it and vectors hold many."""
     total = np.uint16(0)
     for t in range(len(a)):
-        total += min(a[t], b[t])
+        total = np.uint16(total + min(a[t], b[t]))  # cast, or numba widens it to 64 bits
     return total
 
 

@@ -18,7 +18,7 @@ from rcnn_dist.proposals.descriptors import Regions, adjacent_pairs, describe, j
 from rcnn_dist.proposals.graph_segmentation import RegionGraph, coarsen, segment, smooth, sorted_edges
 from rcnn_dist.proposals.grouping import Hierarchy, Likeness, group, neighbours
 from rcnn_dist.proposals.masks import RegionMasks, leaf_order, region_runs
-from rcnn_dist.proposals.priority import Order, order_regions, region_ranks
+from rcnn_dist.proposals.priority import Order, Steps, order_boxes, region_steps
 from rcnn_dist.proposals.resample import resample
 
 __all__ = ["PRESETS", "SelectiveSearchParams", "selective_search", "selective_search_regions", "warm_up"]
@@ -75,10 +75,12 @@ PRESETS = {
         strategies=(_COLOUR_TEXTURE_SIZE_FILL, _TEXTURE_SIZE_FILL, Likeness(0.0, 0.0, 0.0, 1.0), Likeness(0.0, 0.0, 1.0, 0.0)),
     ),
     "swift": SelectiveSearchParams(  # ours, chosen on photographs for recall at 500 to 2000 boxes within a time
-        scales=(50.0, 100.0, 200.0),
+        scales=(50.0, 100.0, 200.0, 400.0),
         nested=True,
         strategies=(Likeness(1.0, 0.125, 1.0, 1.0), Likeness(0.0, 0.125, 1.0, 1.0)),
+        sigma=0.5,  # of the half resolution
         resolution=0.5,
+        min_side=16,
         max_pixels=1_000_000,
         order="lasting",
     ),
@@ -165,10 +167,10 @@ def _choose(grouped: list[_Grouped], frame: _Frame, params: SelectiveSearchParam
     parts = [(i, j, h) for i, part in enumerate(grouped) for j, h in enumerate(part.hierarchies)]
     firsts = [0 if j == 0 else len(h.children) + 1 for _, j, h in parts]
     cells = np.concatenate([h.boxes[first:] for first, (_, _, h) in zip(firsts, parts, strict=True)])
-    ranks = np.concatenate([region_ranks(h.children, params.order)[first:] for first, (_, _, h) in zip(firsts, parts, strict=True)])
-    x1, y1, x2, y2 = cells.T
-    boxes = np.stack([frame.columns[x1], frame.rows[y1], frame.columns[x2], frame.rows[y2]], axis=1)
-    chosen = order_regions(boxes, ranks, params.min_side, np.random.default_rng(params.seed))
+    steps = [region_steps(h.children) for _, _, h in parts]
+    pooled = Steps(*(np.concatenate([s[first:] for first, s in zip(firsts, field, strict=True)]) for field in zip(*steps, strict=True)))
+    boxes = np.stack([frame.columns[cells[:, 0]], frame.rows[cells[:, 1]], frame.columns[cells[:, 2]], frame.rows[cells[:, 3]]], axis=1)
+    chosen = order_boxes(boxes, pooled, params.min_side, params.order, np.random.default_rng(params.seed))
     ends = np.cumsum([len(h.boxes) - first for first, (_, _, h) in zip(firsts, parts, strict=True)])
     part = np.searchsorted(ends, chosen, side="right")
     node = chosen - ends[part] + np.array([len(h.boxes) for _, _, h in parts])[part]

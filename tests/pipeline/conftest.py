@@ -21,6 +21,7 @@ def small_config(shapes_root, tmp_path):
         tree = {
             "run": {"dir": str(tmp_path / "run"), "shard_images": 3},
             "data": {"root": str(shapes_root)},
+            "proposals": {"source": "selective_search"},
             "extract": {"layers": ["pool5", "fc7"], "max_proposals": 60},
             "mining": {"wave_images": 4},
             "runtime": {"executor": "in_process", "workers": 2},

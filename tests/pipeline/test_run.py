@@ -44,7 +44,7 @@ def test_one_and_two_workers_and_no_cluster_give_the_same_bytes(small_config, tm
         "one": {"executor": "ray", "workers": 1},
         "two": {"executor": "ray", "workers": 2},
     }.items():
-        config = small_config(run={"dir": str(tmp_path / name), "shard_images": 3}, runtime=runtime)
+        config = small_config(run={"dir": str(tmp_path / name), "shard_images": 3}, proposals={"source": "opencv"}, runtime=runtime)
         run(config)
         found = verify_run(config.run.dir)
         assert found.damaged == []
