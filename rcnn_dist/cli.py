@@ -74,7 +74,7 @@ def demo(
     from rcnn_dist.driver import config_file
 
     print(f"generating images in {data_dir}")
-    generate_shapes(data_dir, ShapesParams(images={"train": 160, "test": 40}))
+    generate_shapes(data_dir, ShapesParams(images={"train": 120, "test": 40}))
     settings = [f"data.root={data_dir}", f"run.dir={dir}", *(overrides or [])]
     _run(load_config(config_file("demo.yaml"), settings), None)
 
