@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "rcnn_dist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
-    "arrays": 0, "errors": 0, "geometry": 1,
+    "arrays": 0, "errors": 0, "compiled": 0, "geometry": 1,
     "proposals": 2, "features": 2, "classify": 2, "regress": 2, "detect": 2, "evaluate": 2, "report": 2,
     "store": 3, "data": 4, "config": 5, "stages": 6, "runtime": 7, "driver": 8, "summary": 9, "cli": 10, "benchmarks": 9,
 }  # fmt: skip

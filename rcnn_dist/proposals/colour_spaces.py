@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from rcnn_dist.arrays import Array, UInt8
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 
 __all__ = ["COLOUR_SPACES", "colour_planes"]
 

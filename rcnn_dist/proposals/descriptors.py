@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rcnn_dist.arrays import Array, Float32, UInt8
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 
 __all__ = ["Regions", "adjacent_pairs", "describe", "join_regions", "pixel_codes"]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rcnn_dist.arrays import Array, Float32, UInt8
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 
 __all__ = ["coarsen", "segment", "smooth", "sorted_edges"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 from rcnn_dist.proposals.descriptors import FULL, Regions, normalised
 
 __all__ = ["Hierarchy", "Likeness", "Neighbours", "group", "neighbours"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Int64
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 
 __all__ = ["RegionMasks", "decode_mask", "encode_mask", "leaf_order", "region_runs"]
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from rcnn_dist.arrays import Array, Int64
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 
 __all__ = ["Order", "Steps", "order_boxes", "region_steps"]
 

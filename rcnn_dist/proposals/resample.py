@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from rcnn_dist.arrays import Array, Float32, UInt8
-from rcnn_dist.proposals.compiled import compiled
+from rcnn_dist.compiled import compiled
 
 __all__ = ["resample"]
 
