@@ -9,10 +9,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rcnn_dist.classify.linear_svm import SvmParams
 from rcnn_dist.classify.mining import MiningParams
@@ -41,7 +41,7 @@ class DataSection:
     year: str = "VOC2007"
     train: str = "trainval"  # image sets
     test: str = "test"
-    classes: tuple[str, ...] | None = None  # None: those of the training annotations, sorted
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # None: those of the training annotations, sorted
     max_pixels: int = 80_000_000  # an image with more is refused before it is decoded
     exif_rotation: bool = False  # VOC's annotations ignore the EXIF orientation
 
@@ -65,6 +65,11 @@ class ExtractSection:
 @dataclass(frozen=True)
 class ClassifySection(SvmParams):
     layer: str = "fc7"
+
+
+@dataclass(frozen=True)
+class TrainSection:
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # trained now, other models stay; None: data.classes
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ class RunConfig(BaseModel):
     warp: WarpParams = WarpParams()
     extract: ExtractSection = ExtractSection()
     scaling: ScalingParams = ScalingParams()
+    train: TrainSection = TrainSection()
     classify: ClassifySection = ClassifySection()
     mining: MiningParams = MiningParams()
     regress: RegressSection = RegressSection()

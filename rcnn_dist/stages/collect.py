@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rcnn_dist.arrays import Array
+from rcnn_dist.classify.labelling import NO_CLASS
 from rcnn_dist.regress.ridge import select_pairs
 from rcnn_dist.regress.targets import encode_targets
 from rcnn_dist.stages.base import worker_name
-from rcnn_dist.stages.labels import COLUMNS, label_regions
+from rcnn_dist.stages.labels import COLUMNS, LabelledRegions, label_regions
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, rows
 from rcnn_dist.store.query import matrix
@@ -49,6 +50,18 @@ def read_norms(scratch: str, part: str) -> dict[str, list[float]]:
     return norms
 
 
+def regression_pairs(labels: LabelledRegions, min_iou: float) -> tuple[Array, Array]:
+    """Rows that train the trained classes' regressors, and the row of each one's object.
+
+    Objects of all classes compete for a region, trained or not, so that a class's pairs do not depend on which others are trained.
+    """
+    annotated = np.flatnonzero(labels.is_object)
+    region, index = select_pairs(labels.boxes, labels.boxes[annotated], min_iou)
+    target = annotated[index]
+    trained = labels.gt_class[target] != NO_CLASS
+    return region[trained], target[trained]
+
+
 class CollectWork:
     heavy = False
 
@@ -71,11 +84,11 @@ class CollectWork:
             for layer in layers:
                 norms[layer] += np.linalg.norm(features[layer][sampled].astype(np.float32), axis=1).tolist()
             labels = label_regions(table, self._run.classes)
-            classes, gt_boxes = labels.gt_class[labels.objects], labels.boxes[labels.objects]
-            positives.add(features[svm_layer][labels.objects], classes)
+            positives.add(features[svm_layer][labels.objects], labels.gt_class[labels.objects])
             if regress.enabled:
-                region, target = select_pairs(labels.boxes, gt_boxes, regress.min_iou)
-                pairs.add(features[regress.layer][region], classes[target], encode_targets(labels.boxes[region], gt_boxes[target]))
+                region, target = regression_pairs(labels, regress.min_iou)
+                targets = encode_targets(labels.boxes[region], labels.boxes[target])
+                pairs.add(features[regress.layer][region], labels.gt_class[target], targets)
         if regress.enabled:
             pairs.write(pairs_url(self._scratch, task.part), TARGETS)
         positives.write(positives_url(self._scratch, task.part), (), json.dumps(norms).encode())

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from rcnn_dist.features.extract import Extractor
 
 NAME = "detect"
-VERSION = 1
+VERSION = 2
 
 _Image = tuple[str, tuple[int, int], Array, dict[str, Array]]  # id, (width, height), proposals, features by layer
 
 
 def folder(run: Run) -> str:
     """Where this run's detections lie."""
-    digest = fingerprint(NAME, VERSION, run.section("detect"), run.relative(train.folder(run)), run.relative(extract.folder(run)))
+    inputs = [run.relative(train.folder(run)), run.relative(extract.folder(run))]
+    digest = fingerprint(NAME, VERSION, run.section("detect"), run.classes, inputs)
     return run.folder("detections", run.config.classify.layer, digest)
 
 
@@ -59,7 +60,7 @@ class DetectWorker:
     def __init__(self, run: Run, url: str) -> None:
         self._run = run
         self._url = url
-        self._model = load_model(train.folder(run))
+        self._model = load_model(train.folder(run), run.classes)
         self._extractor = None if "test" in run.config.extract.splits else extract.make_extractor(run)
 
     def run(self, task: ShardTask) -> ShardReport:

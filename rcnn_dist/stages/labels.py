@@ -19,12 +19,13 @@ class LabelledRegions:
     """Regions of one image as training sees them."""
 
     boxes: Array  # float64 [R, 4]
+    is_object: Array  # bool [R]: an annotated object, of any class
     gt_class: Array  # int64 [R]; NO_CLASS for proposals and for objects of classes that are not trained
     overlap: Array  # float64 [R, C]
 
     @property
     def objects(self) -> Array:
-        """Rows of the annotated objects."""
+        """Rows of the annotated objects of the classes that are trained."""
         return np.flatnonzero(self.gt_class != NO_CLASS)
 
 
@@ -36,4 +37,4 @@ def label_regions(table: Any, classes: Sequence[str]) -> LabelledRegions:
     names = table["gt_class"].to_pylist()
     gt_class = np.array([index.get(name, NO_CLASS) if own else NO_CLASS for name, own in zip(names, is_object, strict=True)], np.int64)
     objects = gt_class != NO_CLASS
-    return LabelledRegions(boxes, gt_class, class_overlap(boxes, boxes[objects], gt_class[objects], len(classes)))
+    return LabelledRegions(boxes, is_object, gt_class, class_overlap(boxes, boxes[objects], gt_class[objects], len(classes)))

@@ -1,7 +1,7 @@
 """One run: its configuration, its data set, and where its files lie."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,8 +33,11 @@ class Run:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names: the configured ones, else those of the training annotations, sorted."""
-        if self.config.data.classes:
-            return self.config.data.classes
+        return self.annotated_classes if self.config.data.classes is None else self.config.data.classes
+
+    @cached_property
+    def annotated_classes(self) -> tuple[str, ...]:
+        """Class names of the training annotations, sorted."""
         names: set[str] = set()
         for image_id in self.image_ids("train"):
             try:
@@ -45,6 +48,10 @@ class Run:
         if not names:
             raise DataError(f"{self.dataset.name}: no object in the annotations of {self.config.data.train}: nothing to train on")
         return tuple(sorted(names))
+
+    def with_classes(self, classes: tuple[str, ...]) -> "Run":
+        """The same run with other classes."""
+        return Run(self.config.model_copy(update={"data": replace(self.config.data, classes=classes)}))
 
     def image_set(self, split: str) -> str:
         return self.config.data.train if split == "train" else self.config.data.test

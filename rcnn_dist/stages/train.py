@@ -2,46 +2,66 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from rcnn_dist.classify.mining import wave_ranges
-from rcnn_dist.errors import DataError
+from rcnn_dist.errors import ConfigError, DataError
 from rcnn_dist.features.scaling import mean_norm, sample_rows
 from rcnn_dist.regress.ridge import BoxRegressor
 from rcnn_dist.stages import collect, extract, mine
 from rcnn_dist.stages.base import Executor, Progress
 from rcnn_dist.stages.mining_state import TELEMETRY, MiningState, state_url
-from rcnn_dist.stages.models import DETECTORS, REGRESSORS, save_detectors, save_regressors
+from rcnn_dist.stages.models import ClassModel, publish_models, read_models_manifest, trained_classes
 from rcnn_dist.stages.regress import RegressTask, RegressWork
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, rows
-from rcnn_dist.store.manifest import MANIFEST, Marker, fingerprint, read_signed, sha256_of, write_signed
+from rcnn_dist.store.manifest import Marker, fingerprint
 from rcnn_dist.store.shards import read_markers
 
 NAME = "train"
-VERSION = 1
+VERSION = 2
+_SCRATCH = "_mining-"
 
 
 def folder(run: Run) -> str:
-    """Where this run's models lie."""
+    """Where this run's models lie, one file per class; no class depends on which others there are."""
     sections = [run.section(name) for name in ("classify", "mining", "regress", "scaling")]
-    return run.folder(
-        "models", run.config.classify.layer, fingerprint(NAME, VERSION, sections, run.classes, run.relative(extract.folder(run)))
-    )
+    return run.folder("models", run.config.classify.layer, fingerprint(NAME, VERSION, sections, run.relative(extract.folder(run))))
+
+
+def chosen_classes(run: Run) -> tuple[str, ...]:
+    """The classes that are trained now.
+
+    Raises:
+        ConfigError: one of `train.classes` is neither annotated nor configured.
+    """
+    chosen = run.config.train.classes
+    if chosen is None:
+        return run.classes
+    known = {*run.annotated_classes, *run.classes}
+    if unknown := [name for name in chosen if name not in known]:
+        raise ConfigError(f"train.classes: the training annotations have no object of class '{unknown[0]}': they have {sorted(known)}")
+    return tuple(dict.fromkeys(chosen))
 
 
 class TrainStage:
-    """Collects positives and pairs, mines negatives wave by wave, fits the regressors, publishes the models."""
+    """Collects positives and pairs, mines negatives wave by wave, fits the regressors, publishes the models.
+
+    Law: a class that is trained alone has the same bytes as one that is trained with others.
+    """
 
     name = NAME
 
     def __init__(self, run: Run) -> None:
-        self._run = run
         self._folder = folder(run)
-        self._scratch = files.join(self._folder, "_mining")
+        missing = tuple(name for name in chosen_classes(run) if name not in trained_classes(self._folder))
+        self._config = run.config
+        self._run = run.with_classes(missing)
+        self._scratch = files.join(self._folder, f"{_SCRATCH}{fingerprint(missing)}")
         self._features = files.join(extract.folder(run), "train")
 
     def run(self, executor: Executor, progress: Progress) -> None:
@@ -51,10 +71,11 @@ class TrainStage:
             MissingShardError: the training features are not complete.
             DataError: there are none.
         """
-        if self._is_complete():
+        if not self._run.classes:
             progress.start(self.name, len(self._run.image_ids("train")))
             progress.advance(len(self._run.image_ids("train")))
             progress.finish()
+            self._clear_scratch()
             return
         start = time.perf_counter()
         extract.ExtractStage(self._run).require("train")
@@ -63,17 +84,8 @@ class TrainStage:
             raise DataError(f"{self._features} holds no features, so there is nothing to train on: see failures/extract-train.parquet")
         norms = self._collect(executor, markers)
         state = self._mine(executor, progress, markers, norms[self._run.config.classify.layer])
-        about = {"mean_norms": norms, "target_norm": self._run.config.scaling.target_norm}
-        save_detectors(self._folder, self._run.classes, state.weights, state.biases, about)
-        if self._run.config.regress.enabled:
-            save_regressors(self._folder, self._run.classes, self._regress(executor, markers, norms), about)
-        self._publish(state, len(self._run.image_ids("train")), time.perf_counter() - start)
-
-    def _is_complete(self) -> bool:
-        try:
-            return bool(read_signed(files.join(self._folder, MANIFEST)))
-        except FileNotFoundError:
-            return False
+        regressors = self._regress(executor, markers, norms) if self._run.config.regress.enabled else {}
+        self._publish(state, regressors, norms, time.perf_counter() - start)
 
     def _collect(self, executor: Executor, markers: Sequence[Marker]) -> dict[str, float]:
         """Writes positives and pairs of every shard; the mean norm of each layer."""
@@ -147,22 +159,31 @@ class TrainStage:
         reports = executor.map(work, [RegressTask(i, urls) for i in range(len(self._run.classes))])
         return {r.class_index: r.regressor for r in reports if r.regressor is not None}
 
-    def _publish(self, state: MiningState, images: int, seconds: float) -> None:
-        """Moves what stays out of the scratch folder, removes the rest, writes the manifest last."""
-        lines = "".join(json.dumps(row) + "\n" for row in state.telemetry)
-        files.write_bytes(files.join(self._folder, TELEMETRY), lines.encode())
-        files.remove_folder(self._scratch)
-        names = [name for name in (DETECTORS, REGRESSORS) if files.exists(files.join(self._folder, name))]
-        write_signed(
-            files.join(self._folder, MANIFEST),
-            {
-                "stage": NAME,
-                "version": VERSION,
-                "folder": self._folder.split("/")[-1],
-                "images": images,
-                "refits": len(state.telemetry),
-                "files": [{"name": name, "sha256": sha256_of(files.join(self._folder, name))} for name in names],
-                "seconds": {"compute": round(seconds, 3)},
-                "workers": sorted({row["worker"] for row in state.telemetry}),
-            },
-        )
+    def _publish(self, state: MiningState, regressors: Mapping[int, BoxRegressor], norms: dict[str, float], seconds: float) -> None:
+        """Writes the models beside those of earlier classes, their manifest last, and removes what was scratch."""
+        telemetry = [row for row in self._earlier_telemetry() if row["class"] not in self._run.classes] + state.telemetry
+        files.write_bytes(files.join(self._folder, TELEMETRY), "".join(json.dumps(row) + "\n" for row in telemetry).encode())
+        models = {name: ClassModel(state.weights[i], float(state.biases[i]), regressors.get(i)) for i, name in enumerate(self._run.classes)}
+        about = {"mean_norms": norms, "target_norm": self._run.config.scaling.target_norm}
+        earlier = read_models_manifest(self._folder).get("seconds", {}).get("compute", 0.0)
+        manifest = {
+            "stage": NAME,
+            "version": VERSION,
+            "folder": self._folder.split("/")[-1],
+            "images": len(self._run.image_ids("train")),
+            "refits": len(telemetry),
+            "seconds": {"compute": round(earlier + seconds, 3)},
+            "workers": sorted({row["worker"] for row in telemetry}),
+            "config": self._config.model_dump(mode="json"),
+        }
+        publish_models(self._folder, models, about, manifest)
+        self._clear_scratch()
+
+    def _clear_scratch(self) -> None:
+        for name in files.list_names(self._folder):
+            if name.startswith(_SCRATCH):
+                files.remove_folder(files.join(self._folder, name))
+
+    def _earlier_telemetry(self) -> list[dict[str, Any]]:
+        url = files.join(self._folder, TELEMETRY)
+        return [json.loads(line) for line in files.read_bytes(url).splitlines()] if files.exists(url) else []

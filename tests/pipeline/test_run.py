@@ -48,7 +48,7 @@ def test_one_and_two_workers_and_no_cluster_give_the_same_bytes(small_config, tm
         run(config)
         found = verify_run(config.run.dir)
         assert found.damaged == []
-        assert found.files == 6 + 6 + 2 + 2, "shards of proposals, features, detections; two models"
+        assert found.files == 6 + 6 + 2 + 2, "shards of proposals, features, detections; the models of two classes"
         digests[name] = found.digest
         (telemetry,) = (tmp_path / name / "models").glob("*/telemetry.jsonl")
         rows = [json.loads(line) for line in telemetry.read_text().splitlines()]
@@ -214,6 +214,35 @@ def test_a_class_that_training_does_not_show_detects_nothing(small_config):
     assert metrics["detections"]["unicorn"] == 0
     assert metrics["ap"]["unicorn"]["voc07"] is None
     assert metrics["ap"]["striped_disc"]["voc07"] > 0
+
+
+def test_a_class_added_later_equals_one_trained_with_the_others_and_leaves_them_alone(small_config, tmp_path):
+    """Objects of the later class are negatives of the first one and compete with it for regression pairs, trained or not."""
+    here = {"shard_images": 3}
+    together = small_config(run={"dir": str(tmp_path / "together"), **here})
+    run(together)
+    first = {"dir": str(tmp_path / "later"), **here}
+    run(small_config(run=first, data={"classes": ["dotted_triangle"]}))
+    (folder,) = (tmp_path / "later" / "models").iterdir()
+    before = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert set(before) == {"dotted_triangle.safetensors"}
+    run(small_config(run=first, train={"classes": ["striped_disc"]}), ("train",))
+    after = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert set(after) == {"dotted_triangle.safetensors", "striped_disc.safetensors"}
+    assert after["dotted_triangle.safetensors"] == before["dotted_triangle.safetensors"]
+    refitted = [json.loads(line)["class"] for line in (folder / "telemetry.jsonl").read_text().splitlines()]
+    assert refitted == sorted(refitted), "those of the first class, then those of the second, no refit of the first"
+    assert not list(folder.glob("_mining*"))
+    run(small_config(run=first))
+    assert verify_run(str(tmp_path / "later")).digest == verify_run(together.run.dir).digest
+    with pytest.raises(ConfigError, match=r"no object of class 'striped_disk': they have \['dotted_triangle', 'striped_disc'\]"):
+        run(small_config(run=first, train={"classes": ["striped_disk"]}), ("train",))
+
+
+def test_detection_names_the_class_that_is_not_trained(small_config):
+    run(small_config(data={"classes": ["dotted_triangle"]}), ("propose", "extract", "train"))
+    with pytest.raises(MissingShardError, match="holds no model of class 'striped_disc': run the stage train first"):
+        run(small_config(), ("detect",))
 
 
 def test_without_regression(small_config):
