@@ -1,5 +1,6 @@
 """The command line: `rcnn-dist demo | run | runs | data`. Loads neither torch nor ray before a command needs them."""
 
+import argparse
 import json
 import logging
 import sys
@@ -83,7 +84,7 @@ def demo(
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file; those that come with the package are found by their name.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
-    stages: Annotated[str | None, typer.Option(help="Only these: propose,extract,train,detect,evaluate,report.")] = None,
+    stages: Annotated[str | None, typer.Option(help="Only these of its stages: propose,extract,train,detect,evaluate,report.")] = None,
 ) -> None:
     """Run an experiment; every stage picks up what is done.
 
@@ -103,12 +104,21 @@ def run_config(config: str, overrides: list[str], stages: str | None) -> None:
     _run(load_config(path, overrides), stages)
 
 
+def run_job(about: str | None, default_config: str) -> int:
+    """What a file in jobs/ does: the command `run` with its options as plain arguments; the exit code."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=default_config, help="a YAML file (default: %(default)s)")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value", help="change a value")
+    parser.add_argument("--stages", help="only these of its stages, comma separated: propose,extract,train,detect,evaluate,report")
+    arguments = parser.parse_args()
+    return guarded(lambda: run_config(arguments.config, arguments.overrides, arguments.stages))
+
+
 def _run(config: Any, stages: str | None) -> None:
-    from rcnn_dist.config import STAGES
     from rcnn_dist.driver import run_stages
     from rcnn_dist.summary import print_summary
 
-    wanted = tuple(name.strip() for name in stages.split(",")) if stages else STAGES
+    wanted = tuple(name.strip() for name in stages.split(",")) if stages else config.run.stages
     print_summary(run_stages(config, wanted), wanted)
 
 

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,12 +24,15 @@ from rcnn_dist.features.warp import WarpParams
 from rcnn_dist.proposals.opencv import OpenCvParams
 from rcnn_dist.regress.ridge import BoxRegressionParams
 
-STAGES = ("propose", "extract", "train", "detect", "evaluate", "report")
+StageName = Literal["propose", "extract", "train", "detect", "evaluate", "report"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
+_OF_ONE_SPLIT = frozenset({"propose", "extract", "train"})  # stages that work without test images
 
 
 @dataclass(frozen=True)
 class RunSection:
     dir: str = "runs/run"  # any fsspec URL
+    stages: tuple[StageName, ...] = STAGES  # what such a run consists of
     shard_images: int = 16  # images per Parquet shard, the unit of restart
     max_failed_images: int = 10  # a run goes on with this many bad images
     max_failed_fraction: float = 0.01  # or this share of a split, whichever is more
@@ -37,10 +40,12 @@ class RunSection:
 
 @dataclass(frozen=True)
 class DataSection:
-    root: str | None = None  # the folder that holds VOC2007/
-    year: str = "VOC2007"
+    root: str | None = None  # for voc the folder that holds VOC2007/, else see data/layouts.py
+    layout: Literal["voc", "folder", "list", "parquet"] = "voc"
+    year: str = "VOC2007"  # voc
+    column: str = "url"  # parquet
     train: str = "trainval"  # image sets
-    test: str = "test"
+    test: str | None = "test"  # None: images of one set only, for features without a detector
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # None: those of the training annotations, sorted
     max_pixels: int = 80_000_000  # an image with more is refused before it is decoded
     exif_rotation: bool = False  # VOC's annotations ignore the EXIF orientation
@@ -150,12 +155,22 @@ def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunCo
         config = RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from error
+    _check_stages(config, source)
+    return config
+
+
+def _check_stages(config: RunConfig, source: str) -> None:
+    """Refuses sections that do not fit the stages of the run."""
+    untested = [stage for stage in config.run.stages if stage not in _OF_ONE_SPLIT]
+    if config.data.test is None and untested:
+        raise ConfigError(f"{source}: the stage {untested[0]} needs test images: set data.test, or run.stages without it")
+    if "train" not in config.run.stages:
+        return
     layers = config.extract.layers
     wanted = {"classify.layer": config.classify.layer} | ({"regress.layer": config.regress.layer} if config.regress.enabled else {})
     for key, layer in wanted.items():
         if layer not in layers:
             raise ConfigError(f"{source}: {key} is '{layer}', which extract.layers {list(layers)} does not store; add it there")
-    return config
 
 
 def _parse_override(text: str) -> dict[str, Any]:

@@ -28,17 +28,20 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
 }
 
 
-def run_stages(config: RunConfig, stages: Sequence[str] = STAGES) -> Run:
-    """Runs the stages that are asked for, in their order; each picks up what is done.
+def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
+    """Runs the stages that are asked for (None: all that the run has), in their order; each picks up what is done.
 
     Raises:
-        ConfigError: a stage is not known.
+        ConfigError: a stage is not known, or the run does not have it.
     """
-    unknown = [name for name in stages if name not in _STAGES]
-    if unknown:
-        raise ConfigError(f"no stage is called '{unknown[0]}': choose from {', '.join(STAGES)}")
+    stages = config.run.stages if stages is None else stages
+    for name in stages:
+        if name not in _STAGES:
+            raise ConfigError(f"no stage is called '{name}': choose from {', '.join(STAGES)}")
+        if name not in config.run.stages:
+            raise ConfigError(f"this run has the stages {', '.join(config.run.stages)}: add {name} to run.stages")
     run = Run(config)
-    for split in ("train", "test"):
+    for split in run.splits:
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
     files.write_bytes(files.join(run.url, "config.yaml"), config.to_yaml().encode())

@@ -1,4 +1,4 @@
-"""What a run prints at its end: the AP table, where the report is, and the one line that programs read."""
+"""What a run prints at its end: the AP table, where the report or the features are, and the one line that programs read."""
 
 import json
 from collections.abc import Sequence
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from rcnn_dist.stages import evaluate, report
+from rcnn_dist.stages import evaluate, extract, report
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
+from rcnn_dist.store.manifest import MANIFEST, read_signed
 
 
 def print_summary(run: Run, stages: Sequence[str]) -> None:
     """Prints the results of the stages that ran; the last line is `mAP 0.588 voc07` where there is an AP."""
+    if extract.NAME in stages and evaluate.NAME not in run.config.run.stages:
+        _print_features(run)
     if report.NAME in stages:
         print(f"report: {report.page_url(run)}")
     if evaluate.NAME not in stages:
@@ -33,6 +36,15 @@ def print_summary(run: Run, stages: Sequence[str]) -> None:
     table.add_row("mean", "", _decimal(metrics["mAP"][variant]), _decimal(metrics["mAP_without_regression"][variant]))
     Console().print(table)
     print(f"mAP {_decimal(metrics['mAP'][variant])} {variant}")
+
+
+def _print_features(run: Run) -> None:
+    """Where the features are, one line per table."""
+    stage = extract.ExtractStage(run)
+    for split in stage.splits:
+        manifest = read_signed(files.join(stage.folder(split), MANIFEST))
+        failed = f"; {n} failed, see {run.url}/failures/extract-{split}.parquet" if (n := len(manifest["failures"])) else ""
+        print(f"features of {manifest['rows']} regions of {manifest['images']} images: {stage.folder(split)}{failed}")
 
 
 def _decimal(value: float | None) -> str:

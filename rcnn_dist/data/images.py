@@ -33,6 +33,9 @@ _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"P6", PpmImageFile),
 )
 
+# What the names of such files end in, in lower case.
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+
 _OTHER_FILES = (
     (b"version https://git-lfs", "a Git LFS pointer, the file itself was not fetched"),
     (b"%PDF", "a PDF"),

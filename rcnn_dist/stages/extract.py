@@ -39,7 +39,7 @@ def folder(run: Run) -> str:
         asdict(config.warp),
         section,
         run.relative(propose.folder(run)),
-        [run.dataset.fingerprint(run.image_set(split)) for split in ("train", "test")],
+        [run.annotations_digest(split) for split in run.splits],
     )
     return run.folder("features", config.network.name.replace(":", "."), digest)
 
@@ -50,7 +50,7 @@ class ExtractStage(ShardStage):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return self.context.config.extract.splits
+        return tuple(split for split in self.context.splits if split in self.context.config.extract.splits)
 
     @property
     def heavy(self) -> bool:

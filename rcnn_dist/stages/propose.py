@@ -30,7 +30,7 @@ def folder(run: Run) -> str:
         NAME,
         VERSION,
         asdict(_params(run.config.proposals)),
-        [run.ids_digest(split) for split in ("train", "test")],
+        [run.ids_digest(split) for split in run.splits],
         [data.max_pixels, data.exif_rotation, run.config.run.shard_images],
     )
     return run.folder("proposals", run.config.proposals.source, digest)
@@ -43,7 +43,10 @@ def _params(section: ProposalsSection) -> OpenCvParams | SelectiveSearchParams:
 class ProposeStage(ShardStage):
     name = NAME
     VERSION = VERSION
-    splits = ("train", "test")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.context.splits
 
     def folder(self, split: str) -> str:
         return files.join(folder(self.context), split)

@@ -1,34 +1,45 @@
 """One run: its configuration, its data set, and where its files lie."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
 from rcnn_dist.config import RunConfig
 from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
-from rcnn_dist.data.voc import VocDataset
+from rcnn_dist.data.layouts import LAYOUTS, Source
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
 from rcnn_dist.store import files
 
 
 class Run:
-    """What every stage asks for. Splits are "train" and "test"; the configuration says which image sets they are."""
+    """What every stage asks for. Splits are "train" and "test"; the configuration says which image sets they are.
 
-    def __init__(self, config: RunConfig) -> None:
+    On its way to another process it keeps the digests of its data, so that no worker reads all ids and annotations again.
+    """
+
+    def __init__(self, config: RunConfig, digests: dict[str, str] | None = None) -> None:
         self.config = config
         self.url = config.run.dir.rstrip("/")
         self._ids: dict[str, tuple[str, ...]] = {}
+        self._digests = digests or {}
 
-    def __reduce__(self) -> tuple[type["Run"], tuple[RunConfig]]:
-        return Run, (self.config,)
+    def __reduce__(self) -> tuple[type["Run"], tuple[RunConfig, dict[str, str]]]:
+        return Run, (self.config, self._digests)
 
     @cached_property
     def dataset(self) -> Dataset:
-        data = self.config.data
+        data, layout = self.config.data, LAYOUTS[self.config.data.layout]
         if data.root is None:
-            raise ConfigError("data.root is not set: add --set data.root=FOLDER, the folder that holds VOC2007/ (or the year of data.year)")
-        return VocDataset(data.root, data.year)
+            raise ConfigError(f"data.root is not set: add --set data.root=PATH, {layout.root}")
+        image_sets = tuple(self.image_set(split) for split in self.splits)
+        return layout.open(Source(data.root, image_sets, data.year, data.column))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the run has."""
+        return ("train",) if self.config.data.test is None else ("train", "test")
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -51,10 +62,10 @@ class Run:
 
     def with_classes(self, classes: tuple[str, ...]) -> "Run":
         """The same run with other classes."""
-        return Run(self.config.model_copy(update={"data": replace(self.config.data, classes=classes)}))
+        return Run(self.config.model_copy(update={"data": replace(self.config.data, classes=classes)}), self._digests)
 
     def image_set(self, split: str) -> str:
-        return self.config.data.train if split == "train" else self.config.data.test
+        return self.config.data.train if split == "train" else str(self.config.data.test)
 
     def image_ids(self, split: str) -> tuple[str, ...]:
         """Image ids of a split in set order."""
@@ -68,7 +79,17 @@ class Run:
         return None if objects is None else clip_to_image(objects, width, height)[0]
 
     def ids_digest(self, split: str) -> str:
-        return hashlib.sha256("\n".join(self.image_ids(split)).encode()).hexdigest()
+        """What changes with the ids of a split or their order."""
+        return self._digest(f"ids {split}", lambda: hashlib.sha256("\n".join(self.image_ids(split)).encode()).hexdigest())
+
+    def annotations_digest(self, split: str) -> str:
+        """What changes with the ids of a split or their annotations."""
+        return self._digest(f"annotations {split}", lambda: self.dataset.fingerprint(self.image_set(split)))
+
+    def _digest(self, key: str, compute: Callable[[], str]) -> str:
+        if key not in self._digests:
+            self._digests[key] = compute()
+        return self._digests[key]
 
     def folder(self, kind: str, name: str, digest: str) -> str:
         """Folder of one version of a table or model: `features/lite-1a2b3c4d`."""

@@ -37,6 +37,18 @@ def list_names(url: str) -> list[str]:
         return []
 
 
+def list_tree(url: str) -> list[str]:
+    """Sorted paths of all files below a folder, relative to it; links to folders are not followed."""
+    fs, path = _locate(url)
+    base = path.rstrip("/") + "/"
+    return sorted(entry.removeprefix(base) for entry in fs.find(path) if entry.startswith(base))
+
+
+def is_folder(url: str) -> bool:
+    fs, path = _locate(url)
+    return bool(fs.isdir(path))
+
+
 def read_bytes(url: str) -> bytes:
     """The whole file.
 

@@ -1,5 +1,6 @@
-"""Tables as columns: built from NumPy arrays, written whole where a table is one small file."""
+"""Tables as columns: built from NumPy arrays, written whole where a table is one small file, read from a user's Parquet."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcnn_dist.arrays import Array
+from rcnn_dist.errors import DataError
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import ImageFailure
 from rcnn_dist.store.schema import FAILURES, encode_matrix
@@ -29,6 +31,39 @@ def box_columns(boxes: Array, prefix: str = "") -> dict[str, Array]:
 def boxes_of(table: pa.Table, prefix: str = "") -> Array:
     """Boxes float64 [R, 4] of a table."""
     return np.stack([np.asarray(table[f"{prefix}{name}"]) for name in _BOX], axis=1).astype(np.float64).reshape(-1, 4)
+
+
+def read_texts(url: str, column: str) -> list[str | None]:
+    """A text column of a user's Parquet file, or of all `*.parquet` below a folder in the order of their paths.
+
+    Raises:
+        DataError: there is no such file, it is no Parquet, or it has no such column of text.
+    """
+    names = [f"{url.rstrip('/')}/{name}" for name in files.list_tree(url) if name.endswith(".parquet")] if files.is_folder(url) else [url]
+    if not names:
+        raise DataError(f"{url} holds no file that ends in .parquet")
+    return [text for name in names for text in _read_texts(name, column)]
+
+
+def _read_texts(url: str, column: str) -> list[str | None]:
+    try:
+        with pq.ParquetFile(files.local_path(url) or io.BytesIO(files.read_bytes(url))) as file:
+            schema = file.schema_arrow
+            if column not in schema.names:
+                raise DataError(f"{url} has no column '{column}': set data.column to one of {', '.join(schema.names)}")
+            found = file.read(columns=[column])[column]
+    except FileNotFoundError:
+        raise DataError(f"no Parquet file {url}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{url} cannot be read as Parquet: {error}") from error
+    if not (pa.types.is_string(dtype := _value_type(found.type)) or pa.types.is_large_string(dtype)):
+        raise DataError(f"{url}: column '{column}' is {found.type}, text is wanted; set data.column to another column")
+    texts: list[str | None] = found.to_pylist()
+    return texts
+
+
+def _value_type(dtype: pa.DataType) -> pa.DataType:
+    return dtype.value_type if pa.types.is_dictionary(dtype) else dtype
 
 
 def write_failures(url: str, split: str, failures: Sequence[ImageFailure]) -> None:

@@ -60,7 +60,8 @@ def test_exit_codes_say_how_it_ended(capsys):
     assert capsys.readouterr().err.splitlines()[0] == "error: wrong key"
 
 
-def test_the_job_is_the_same_as_the_command():
-    found = subprocess.run([sys.executable, "jobs/voc.py", "--config", "configs/voc2007.yaml"], capture_output=True, text=True, cwd=ROOT)
+@pytest.mark.parametrize("job", ["voc.py", "extract_features.py"])
+def test_the_job_is_the_same_as_the_command(job):
+    found = subprocess.run([sys.executable, f"jobs/{job}"], capture_output=True, text=True, cwd=ROOT)
     assert found.returncode == 2
     assert found.stderr.startswith("error: data.root is not set")

@@ -33,6 +33,10 @@ def test_overrides_are_yaml_and_reach_nested_values(tmp_path):
     assert config.classify.bias_scale == 10, "what is not named keeps its default"
 
 
+def test_layers_that_nothing_trains_on_need_not_be_stored(tmp_path):
+    load_config(write(tmp_path, "run: {stages: [propose, extract]}\ndata: {test: null}\nextract: {layers: [fc6]}\n"))
+
+
 def test_a_config_survives_the_way_through_yaml():
     config = make_config({"warp": {"mode": "square"}, "data": {"classes": ["a"]}, "runtime": {"workers": 3}})
     assert RunConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
@@ -48,6 +52,8 @@ def test_a_config_survives_the_way_through_yaml():
         ("mining: {wave_images: many}", "mining.wave_images: Input should be a valid integer"),
         ("proposals: {source: magic}", "proposals.source: Input should be 'opencv' or 'selective_search'"),
         ("classify: {layer: fc9}", "classify.layer is 'fc9', which extract.layers"),
+        ("data: {test: null}", "the stage detect needs test images: set data.test, or run.stages without it"),
+        ("run: {stages: [train, tran]}", "run.stages.1: Input should be 'propose'"),
         ("- a", "expected sections such as 'data:', found list"),
         ("a: [", "cannot be read as YAML"),
     ],

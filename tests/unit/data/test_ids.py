@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rcnn_dist.data.ids import check_id
+from rcnn_dist.data.ids import check_id, id_of, path_of
 from rcnn_dist.errors import DataError
 
 
@@ -67,3 +67,45 @@ def test_what_passes_stays_in_its_folder(image_id):
     parts = image_id.split("/")
     assert all(part and part[0] not in ".-" and part.isascii() and part.isprintable() for part in parts)
     assert not set(image_id) & set("\\ \0~:")
+
+
+@pytest.mark.parametrize(
+    ("path", "image_id"),
+    [
+        ("a/b.jpg", "a/b.jpg"),
+        ("a/IMG 1.jpg", "a/IMG=201.jpg"),
+        ("größe=1.png", "gr=C3=B6=C3=9Fe=3D1.png"),
+        ("../up.jpg", "=2E./up.jpg"),
+        (".hidden/-rf", "=2Ehidden/=2Drf"),
+        ("/data/x.jpg", "=/data/x.jpg"),
+        ("data/x.jpg", "data/x.jpg"),
+        ("a//b", "a/=/b"),
+        ("s3://bucket/a.jpg", "s3=/bucket/a.jpg"),
+        ("s3/bucket/a.jpg", "s3/bucket/a.jpg"),
+        ("https://host:80/a?x=1&y=%20", "https=/host=3A80/a=3Fx=3D1=26y=3D=2520"),
+        ("zip://a.jpg::s3://b/c.zip", "zip=/a.jpg=3A=3As3=3A/=/b/c.zip"),
+        ("", "="),
+    ],
+)
+def test_a_path_or_url_becomes_an_id_and_comes_back(path, image_id):
+    assert id_of(path) == image_id
+    check_id(image_id)
+    assert path_of(image_id) == path
+
+
+paths = st.text(alphabet=st.sampled_from("aF3=-./:% \\\0\udcffé+"), max_size=14)
+
+
+@given(paths, paths)
+def test_ids_of_paths_are_safe_distinct_and_lose_nothing(one, other):
+    check_id(id_of(one))
+    assert path_of(id_of(one)) == one
+    assert (id_of(one) == id_of(other)) == (one == other)
+
+
+def test_a_path_too_long_for_an_id_keeps_its_start():
+    ids = {id_of("photos/" + "é" * 60 + end) for end in ("a", "b")}
+    assert len(ids) == 2
+    for image_id in ids:
+        check_id(image_id)
+        assert image_id.startswith("photos/=C3=A9") and path_of(image_id) is None

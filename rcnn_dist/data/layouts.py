@@ -1,0 +1,33 @@
+"""The layouts that a data set may have on disk: `data.layout` in a configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rcnn_dist.data.dataset import Dataset
+from rcnn_dist.data.folder import FolderDataset
+from rcnn_dist.data.url_list import ListFileDataset, ParquetDataset
+from rcnn_dist.data.voc import VocDataset
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a data set lies, and what some layouts have to know besides."""
+
+    root: str
+    splits: tuple[str, ...]  # the image sets that will be read
+    year: str  # voc
+    column: str  # parquet
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    root: str  # what its data.root is
+    open: Callable[[Source], Dataset]
+
+
+LAYOUTS = {
+    "voc": Layout("the folder that holds VOC2007/ (or the year of data.year)", lambda s: VocDataset(s.root, s.year)),
+    "folder": Layout("a folder of images", lambda s: FolderDataset(s.root)),
+    "list": Layout("a text file with one path or URL per line", lambda s: ListFileDataset(s.root)),
+    "parquet": Layout("a Parquet file or folder with a column of paths or URLs (data.column)", lambda s: ParquetDataset(s.root, s.column)),
+}
