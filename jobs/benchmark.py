@@ -1,0 +1,61 @@
+"""Benchmarks, one subject each; every one prints a table and writes its figures with --json.
+
+python jobs/benchmark.py proposals --voc data/VOCdevkit --split test --limit 100 --json proposals.json
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rcnn_dist.cli import guarded
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+
+Json = Annotated[Path | None, typer.Option("--json", help="Where the figures go, as JSON.")]
+
+
+def _report(subject: str, json_path: Path | None, **arguments: Any) -> None:
+    """Runs `rcnn_dist.benchmarks.<subject>.run`, prints what its `lines` makes of the figures, and writes them."""
+    module = importlib.import_module(f"rcnn_dist.benchmarks.{subject}")
+    figures = module.run(**arguments)
+    print("\n".join(module.lines(figures)))
+    if json_path:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command()
+def proposals(
+    voc: Annotated[list[str], typer.Option(help="A folder that holds VOC2007/; may be given several times, sets are then pooled.")],
+    split: Annotated[str, typer.Option(help="Image set of each.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
+    preset: Annotated[str, typer.Option(help="Of our selective search.")] = "swift",
+    json_path: Json = None,
+) -> None:
+    """Our selective search against OpenCV's fast mode, image by image on one core: time, recall, overlap.
+
+    Example: python jobs/benchmark.py proposals --voc data/VOCdevkit --split test --limit 100 --json proposals.json
+    """
+    _report("proposals", json_path, roots=voc, split=split, limit=limit, preset=preset)
+
+
+@app.command("proposal-workers")
+def proposal_workers(json_path: Json = None) -> None:
+    """Memory of a worker of our selective search, and how two processes on two cores compare with one.
+
+    Example: python jobs/benchmark.py proposal-workers --json workers.json
+    """
+    _report("proposal_workers", json_path)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(app))
