@@ -57,7 +57,13 @@ class Network(nn.Module, ABC):
         load_into(self, path, self.name)
 
 
-def preprocess_of(params: NetworkParams, input_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocess:
+def preprocess_of(
+    params: NetworkParams,
+    input_size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    channel_order: Literal["rgb", "bgr"] = "rgb",
+) -> Preprocess:
     """The network's own preprocessing, save for what the config says.
 
     Raises:
@@ -73,7 +79,7 @@ def preprocess_of(params: NetworkParams, input_size: int, mean: tuple[float, ...
             raise ConfigError(f"network {params.name}: the mean image {params.mean} is {values.shape}, not ({size}, {size}, 3): crop it")
     else:
         values = np.array(params.mean or mean, dtype=np.float32)
-    return Preprocess(size, values, np.array(params.std or std, dtype=np.float32), params.channel_order or "rgb")
+    return Preprocess(size, values, np.array(params.std or std, dtype=np.float32), params.channel_order or channel_order)
 
 
 def load_into(module: nn.Module, path: str, name: str) -> None:

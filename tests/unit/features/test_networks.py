@@ -105,7 +105,7 @@ def test_layers_are_the_networks_own_or_the_taps():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        (NetworkParams("tyni"), "no network is called 'tyni': use lite, tiny"),
+        (NetworkParams("tyni"), "no network is called 'tyni': use lite, onet, tiny, tnet"),
         (NetworkParams("torchvision:", taps={"a": "b"}), "no network is called"),
         (NetworkParams("tiny", taps={"a": "b"}), "remove taps"),
         (NetworkParams("lite", kwargs={"a": 1}), "remove taps and kwargs"),
