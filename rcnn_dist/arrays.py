@@ -6,8 +6,8 @@ width = x2 - x1. Images are RGB. Shapes and dtypes are checked while the tests r
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64, UInt8
 
 Array = np.ndarray
 
-__all__ = ["Array", "Bool", "Float", "Float32", "Float64", "Int64", "UInt8"]
+__all__ = ["Array", "Bool", "Float", "Float16", "Float32", "Float64", "Int64", "UInt8"]

@@ -53,6 +53,15 @@ def scale_features(features: Float32[Array, "R D"], mean_norm: float, target: fl
 
     Reference: rcnn_scale_features.m.
     """
+    return features * np.float32(scale_factor(mean_norm, target))
+
+
+def scale_factor(mean_norm: float, target: float) -> float:
+    """What `scale_features` multiplies by.
+
+    Raises:
+        ValueError: the mean norm is not positive.
+    """
     if not mean_norm > 0:
         raise ValueError(f"the mean norm of the features is {mean_norm}: the network's output is all zero; check its weights")
-    return features * np.float32(target / mean_norm)
+    return target / mean_norm

@@ -9,10 +9,10 @@ import numpy as np
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.classify.labelling import svm_labels
-from rcnn_dist.classify.linear_svm import fit_svm, svm_objective
+from rcnn_dist.classify.linear_svm import fit_svm, score_rows
 from rcnn_dist.classify.mining import kept_after_eviction, wanted_negatives
 from rcnn_dist.detect.detector import score_regions
-from rcnn_dist.features.scaling import scale_features
+from rcnn_dist.features.scaling import scale_factor, scale_features
 from rcnn_dist.stages.base import worker_name
 from rcnn_dist.stages.labels import COLUMNS, label_regions
 from rcnn_dist.stages.run import Run
@@ -116,11 +116,10 @@ class RefitWork:
     def run(self, task: RefitTask) -> RefitReport:
         start = time.perf_counter()
         config = self._run.config
-        positives = self._scaled(_positives(task.positive_files, task.class_index))
-        negatives = self._scaled(_rows(task.negative_files, task.keys))
-        svm = fit_svm(positives, negatives, config.classify)
-        keep = kept_after_eviction(negatives @ svm.weights + np.float32(svm.bias), config.mining.evict_threshold)
-        terms = svm_objective(positives, negatives, svm.weights, svm.bias, config.classify)
+        positives, negatives = _positives(task.positive_files, task.class_index), _rows(task.negative_files, task.keys)
+        scale = scale_factor(self._mean_norm, config.scaling.target_norm)
+        svm = fit_svm(positives, negatives, config.classify, scale)
+        keep = kept_after_eviction(score_rows(negatives, svm.weights, svm.bias, scale), config.mining.evict_threshold)
         telemetry = {
             "class": self._run.classes[task.class_index],
             "wave": task.wave,
@@ -128,16 +127,13 @@ class RefitWork:
             "positives": len(positives),
             "rows": len(negatives),
             "evicted": int(np.count_nonzero(~keep)),
-            "objective": terms.total,
-            "positive_loss": terms.positive_loss,
-            "negative_loss": terms.negative_loss,
-            "regularisation": terms.regularisation,
+            "objective": svm.objective.total,
+            "positive_loss": svm.objective.positive_loss,
+            "negative_loss": svm.objective.negative_loss,
+            "regularisation": svm.objective.regularisation,
             "seconds": round(time.perf_counter() - start, 4),
         }
         return RefitReport(task.wave, task.class_index, svm.weights, svm.bias, keep, telemetry)
-
-    def _scaled(self, stored: Array) -> Array:
-        return scale_features(stored.astype(np.float32), self._mean_norm, self._run.config.scaling.target_norm)
 
 
 def _positives(urls: Sequence[str], class_index: int) -> Array:

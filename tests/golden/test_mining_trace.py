@@ -127,7 +127,7 @@ def distance_from_exact(case: Case, weights):
 
 def test_mining_with_an_exact_solver_ends_where_the_original_does_with_one(cases):
     for case in cases:
-        trace = mine(case, own_fit(case, SvmParams(tolerance=1e-8, max_iterations=2_000_000)))
+        trace = mine(case, own_fit(case, SvmParams(tolerance=1e-11, max_epochs=2_000_000)))
         np.testing.assert_array_equal(trace.n_cached, case.recorded["tight_final_n_neg"])
         n_retrains = np.bincount([c for _, c, _ in trace.retrains])
         np.testing.assert_array_equal(n_retrains, case.recorded["tight_n_retrains"])
