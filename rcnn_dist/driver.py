@@ -1,5 +1,6 @@
 """The whole loop: runs the stages in order on an executor, notes what each cost, says how it ended."""
 
+import os
 import signal
 import sys
 import threading
@@ -40,6 +41,7 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
             raise ConfigError(f"no stage is called '{name}': choose from {', '.join(STAGES)}")
         if name not in config.run.stages:
             raise ConfigError(f"this run has the stages {', '.join(config.run.stages)}: add {name} to run.stages")
+    _refuse_lost_place(config.run.dir)
     run = Run(config)
     for split in run.splits:
         if not run.image_ids(split):
@@ -59,6 +61,18 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
                 folders = [train.folder(run)] if name == train.NAME else []
             record_stage(run, name, folders, time.perf_counter() - start)
     return run
+
+
+def _refuse_lost_place(run_dir: str) -> None:
+    """A Ray job works in a copy of the submitted folder that goes with the job.
+
+    Raises:
+        ConfigError: the run's files would lie there.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in run_dir and not Path(run_dir).is_absolute():
+        raise ConfigError(
+            f"run.dir is '{run_dir}', which would be lost with the Ray job: give an absolute path or a URL that all nodes reach"
+        )
 
 
 @contextmanager

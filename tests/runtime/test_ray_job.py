@@ -1,0 +1,62 @@
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rcnn_dist import driver
+from rcnn_dist.config import load_config
+from rcnn_dist.data.shapes import ShapesParams, generate_shapes
+from rcnn_dist.errors import ConfigError
+from rcnn_dist.stages.verify import verify_run
+
+# A network and a process table of its own: no port is taken, nobody else reaches the head, and nothing outlives the command.
+NAMESPACE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+N_PHOTOS = 10
+
+
+def run_alone(*command, **env):
+    script = 'ip link set lo up && exec "$@"'
+    try:
+        return subprocess.run([*NAMESPACE, "sh", "-c", script, "sh", *command], capture_output=True, text=True, env={**os.environ, **env})
+    except FileNotFoundError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    found = run_alone("true")
+    if found.returncode:
+        pytest.skip(f"no network namespace here for a Ray head of its own: {found.stderr.strip()}")
+
+
+def test_a_job_that_was_stopped_and_submitted_again_ends_with_the_same_bytes(namespace, tmp_path):
+    params = ShapesParams(images={"train": N_PHOTOS, "test": 0}, min_size=(240, 180), max_size=(260, 200))
+    generate_shapes(str(tmp_path / "shapes"), params)
+    photos = tmp_path / "shapes" / "VOC2007" / "JPEGImages"
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "HOME": str(tmp_path)}
+    env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = run_alone(sys.executable, str(Path(__file__).parent / "job_twice.py"), str(photos), str(tmp_path / "job"), **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["without token"] == 401
+    assert found["first"]["status"] == "STOPPED" and 1 <= found["shards"] < N_PHOTOS, "it was stopped in the middle"
+    lines = found["second"]["logs"].splitlines()
+    assert f"propose: {N_PHOTOS}/{N_PHOTOS} images done in " in found["second"]["logs"]
+    assert lines[-1].startswith(f"features of {40 * N_PHOTOS} regions of {N_PHOTOS} images: {tmp_path}/job/features/")
+    assert "\x1b" not in found["second"]["logs"] and "\r" not in found["second"]["logs"], "whole lines, no bar"
+    settings = ["proposals.source=opencv", "run.shard_images=1", "extract.max_proposals=40", "runtime.executor=in_process"]
+    settings += ["network.name=tiny", "network.input_size=null", "extract.layers=[pool5,fc7]"]
+    here = load_config(driver.config_file("features.yaml"), [f"data.root={photos}", f"run.dir={tmp_path / 'here'}", *settings])
+    driver.run_stages(here)
+    assert verify_run(str(tmp_path / "job")).damaged == []
+    assert verify_run(str(tmp_path / "job")).digest == verify_run(here.run.dir).digest
+
+
+def test_a_place_that_would_be_lost_with_the_job_is_refused(monkeypatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(ConfigError, match="run.dir is 'runs/features', which would be lost with the Ray job"):
+        driver.run_stages(load_config(driver.config_file("features.yaml"), ["data.root=/nowhere"]))
