@@ -97,6 +97,8 @@ class RuntimeSection:
     gpus_per_worker: float | None = None  # None: 1 where the cluster has GPUs, else 0
     threads_per_worker: int = 1
     start_timeout_s: float = 60.0  # then a message says what a waiting worker lacks
+    image_timeout_s: float | None = 120.0  # a shard that takes longer, times its images, loses its process
+    worker_memory_gb: float | None = None  # a process that holds more is ended; None: Ray's own limit, that of the machine
 
 
 class RunConfig(BaseModel):

@@ -6,8 +6,8 @@ No stage imports ray: an executor carries `Work` to processes and brings reports
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from rcnn_dist.errors import DamagedFileError, MissingShardError, TooManyFailuresError
@@ -54,10 +54,25 @@ class ShardTask:
     split: str
     index: int
     image_ids: tuple[str, ...]
+    quarantined: tuple[tuple[str, str], ...] = ()  # (image id, reason) of images that no process survives
 
     @property
     def part(self) -> str:
         return part_name(self.index)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The images that may be computed, in order."""
+        left_out = {image_id for image_id, _ in self.quarantined}
+        return tuple(image_id for image_id in self.image_ids if image_id not in left_out)
+
+    def only(self, items: Iterable[int]) -> "ShardTask":
+        """The shard with a part of its images, by their position, to be probed."""
+        return replace(self, image_ids=tuple(self.image_ids[i] for i in items))
+
+    def without(self, reasons: Mapping[int, str]) -> "ShardTask":
+        """The shard with some images, by their position, counted as failures from the start."""
+        return replace(self, quarantined=tuple((self.image_ids[i], reasons[i]) for i in sorted(reasons)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class ShardReport:
 
     task: ShardTask
     worker: str
+    failures: tuple[ImageFailure, ...] = ()
 
 
 def worker_name() -> str:
@@ -140,13 +156,20 @@ class ShardStage(ABC):
             raise MissingShardError(f"{self.folder(split)} is not complete: run the stage {self.name} first")
 
     def run(self, executor: Executor, progress: Progress) -> None:
-        """Computes what is missing and publishes the manifests."""
+        """Computes what is missing and publishes the manifests.
+
+        Raises:
+            TooManyFailuresError: as soon as more images failed than the limit allows.
+        """
         planned = sum(len(self.context.image_ids(split)) for split in self.splits)
         tasks = self.plan()
+        failed = {split: [f for s, f in self.failures() if s == split] for split in self.splits}
         progress.start(self.name, planned)
         progress.advance(planned - sum(len(task.image_ids) for task in tasks))
         for report in executor.map(self, tasks):
             progress.advance(len(report.task.image_ids))
+            failed[report.task.split] += report.failures
+            self._check_limit(report.task.split, failed[report.task.split])
         progress.finish()
         for split in self.splits:
             if not self.is_complete(split):

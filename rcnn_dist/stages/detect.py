@@ -12,14 +12,15 @@ from rcnn_dist.arrays import Array
 from rcnn_dist.detect.detector import Detections, detect_regions, score_regions
 from rcnn_dist.features.scaling import scale_features
 from rcnn_dist.stages import extract, train
-from rcnn_dist.stages.base import ShardReport, ShardStage, ShardTask, worker_name
+from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.models import load_model
 from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import fingerprint, read_marker
 from rcnn_dist.store.query import matrix
 from rcnn_dist.store.schema import DETECTIONS
-from rcnn_dist.store.shards import ShardWriter, read_images, write_shard
+from rcnn_dist.store.shards import ShardWriter, read_images
 from rcnn_dist.store.tables import box_columns, boxes_of, make_table
 
 if TYPE_CHECKING:
@@ -54,25 +55,25 @@ class DetectStage(ShardStage):
         return DetectWorker(self.context, folder(self.context))
 
 
-class DetectWorker:
+class DetectWorker(ShardWorker):
     """Holds the models, and the network where features have to be computed again."""
 
+    name = NAME
+
     def __init__(self, run: Run, url: str) -> None:
+        super().__init__(url, DETECTIONS)
         self._run = run
-        self._url = url
         self._model = load_model(train.folder(run), run.classes)
         self._extractor = None if "test" in run.config.extract.splits else extract.make_extractor(run)
 
-    def run(self, task: ShardTask) -> ShardReport:
-        with write_shard(files.join(self._url, task.split), task.part, DETECTIONS, worker=worker_name()) as shard:
-            images = self._forwarded(self._extractor, task, shard) if self._extractor else self._stored(task, shard)
-            for image_id, size, boxes, features in images:
-                with shard.timed("compute"):
-                    found = self._detect(size, boxes, features)
-                shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found)))
-        return ShardReport(task, worker_name())
+    def fill(self, task: ShardTask, shard: ShardWriter) -> None:
+        images = self._forwarded(self._extractor, task, shard) if self._extractor else self._stored(task, shard)
+        for image_id, size, boxes, features in images:
+            with shard.timed("compute"):
+                found = self._detect(size, boxes, features)
+            shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found)))
 
-    def _layers(self) -> list[str]:
+    def _wanted_layers(self) -> list[str]:
         config = self._run.config
         return sorted({config.classify.layer, config.regress.layer} if config.regress.enabled else {config.classify.layer})
 
@@ -82,11 +83,11 @@ class DetectWorker:
         marker = read_marker(url, task.part)
         for failure in marker.failures if marker else ():
             shard.fail(failure.image_id, failure.stage, failure.reason)
-        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", *self._layers()]
-        for image_id, table in read_images(url, task.part, columns=columns):
+        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", *self._wanted_layers()]
+        for image_id, table in read_images(url, task.part, task.wanted, columns):
             proposals = np.flatnonzero(~np.asarray(table["is_ground_truth"]))
             size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
-            yield image_id, size, boxes_of(table)[proposals], {layer: matrix(table, layer)[proposals] for layer in self._layers()}
+            yield image_id, size, boxes_of(table)[proposals], {layer: matrix(table, layer)[proposals] for layer in self._wanted_layers()}
 
     def _forwarded(self, extractor: "Extractor", task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
         """The same, from images and proposals."""
@@ -98,7 +99,7 @@ class DetectWorker:
         config, detector = self._run.config, self._model.detector
         scaled = {
             layer: scale_features(features[layer].astype(np.float32), self._model.mean_norms[layer], config.scaling.target_norm)
-            for layer in self._layers()
+            for layer in self._wanted_layers()
         }
         scores = score_regions(scaled[config.classify.layer], detector.weights, detector.biases)
         regression = scaled[config.regress.layer if config.regress.enabled else config.classify.layer]

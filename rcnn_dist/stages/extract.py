@@ -11,12 +11,13 @@ from rcnn_dist.errors import BadAnnotationError, MissingShardError
 from rcnn_dist.features.networks import network_identity
 from rcnn_dist.geometry.boxes import best_object
 from rcnn_dist.stages import propose
-from rcnn_dist.stages.base import ShardReport, ShardStage, ShardTask, worker_name
+from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import fingerprint, read_marker
 from rcnn_dist.store.schema import features_schema
-from rcnn_dist.store.shards import ShardWriter, write_shard
+from rcnn_dist.store.shards import ShardWriter
 from rcnn_dist.store.shards import read_images as read_rows
 from rcnn_dist.store.tables import box_columns, boxes_of, make_table
 
@@ -63,23 +64,21 @@ class ExtractStage(ShardStage):
         return ExtractWorker(self.context, folder(self.context))
 
 
-class ExtractWorker:
+class ExtractWorker(ShardWorker):
     """Holds the network; turns the images of a shard into rows of features."""
+
+    name = NAME
 
     def __init__(self, run: Run, url: str) -> None:
         self._run = run
-        self._url = url
         self._extractor = make_extractor(run)
-        self._schema = features_schema(self._extractor.layer_sizes)
+        super().__init__(url, features_schema(self._extractor.layer_sizes), tuple(self._extractor.layer_sizes))
 
-    def run(self, task: ShardTask) -> ShardReport:
-        layers = tuple(self._extractor.layer_sizes)
-        with write_shard(files.join(self._url, task.split), task.part, self._schema, layers=layers, worker=worker_name()) as shard:
-            for regions in read_regions(self._run, task, shard, NAME):
-                with shard.timed("compute"):
-                    features = self._extractor.extract(regions.image, regions.boxes)
-                shard.add(regions.image_id, make_table(self._schema, {**regions.columns(), **features}))
-        return ShardReport(task, worker_name())
+    def fill(self, task: ShardTask, shard: ShardWriter) -> None:
+        for regions in read_regions(self._run, task, shard, NAME):
+            with shard.timed("compute"):
+                features = self._extractor.extract(regions.image, regions.boxes)
+            shard.add(regions.image_id, make_table(self._schema, {**regions.columns(), **features}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def read_regions(run: Run, task: ShardTask, shard: ShardWriter, stage: str) -> I
     for failure in marker.failures:
         shard.fail(failure.image_id, failure.stage, failure.reason)
     with shard.timed("read"):
-        proposals = {image_id: boxes_of(table) for image_id, table in read_rows(proposals_url, task.part)}
+        proposals = {image_id: boxes_of(table) for image_id, table in read_rows(proposals_url, task.part, task.wanted)}
     for image_id, image in propose.read_images(run, tuple(proposals), shard, stage):
         try:
             yield _regions(run, task.split, image_id, image, proposals[image_id][: run.config.extract.max_proposals])

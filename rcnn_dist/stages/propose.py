@@ -11,12 +11,13 @@ from rcnn_dist.data.images import decode_image
 from rcnn_dist.errors import BadImageError
 from rcnn_dist.proposals.opencv import OpenCvParams, opencv_selective_search
 from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search
-from rcnn_dist.stages.base import ShardReport, ShardStage, ShardTask, worker_name
+from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import fingerprint
 from rcnn_dist.store.schema import PROPOSALS
-from rcnn_dist.store.shards import ShardWriter, write_shard
+from rcnn_dist.store.shards import ShardWriter
 from rcnn_dist.store.tables import box_columns, make_table
 
 NAME = "propose"
@@ -55,29 +56,29 @@ class ProposeStage(ShardStage):
         return ProposeWorker(self.context, folder(self.context))
 
 
-class ProposeWorker:
+class ProposeWorker(ShardWorker):
     """Searches the images of one shard after the other."""
 
-    def __init__(self, run: Run, url: str) -> None:
-        self._run = run
-        self._url = url
+    name = NAME
 
-    def run(self, task: ShardTask) -> ShardReport:
-        with write_shard(files.join(self._url, task.split), task.part, PROPOSALS, worker=worker_name()) as shard:
-            for image_id, image in read_images(self._run, task.image_ids, shard, NAME):
-                with shard.timed("compute"):
-                    boxes = self._search(image)
-                height, width = image.shape[:2]
-                n = len(boxes)
-                columns = {
-                    "image_id": [image_id] * n,
-                    "width": np.full(n, width),
-                    "height": np.full(n, height),
-                    "region": np.arange(n),
-                    **box_columns(boxes),
-                }
-                shard.add(image_id, make_table(PROPOSALS, columns))
-        return ShardReport(task, worker_name())
+    def __init__(self, run: Run, url: str) -> None:
+        super().__init__(url, PROPOSALS)
+        self._run = run
+
+    def fill(self, task: ShardTask, shard: ShardWriter) -> None:
+        for image_id, image in read_images(self._run, task.wanted, shard, NAME):
+            with shard.timed("compute"):
+                boxes = self._search(image)
+            height, width = image.shape[:2]
+            n = len(boxes)
+            columns = {
+                "image_id": [image_id] * n,
+                "width": np.full(n, width),
+                "height": np.full(n, height),
+                "region": np.arange(n),
+                **box_columns(boxes),
+            }
+            shard.add(image_id, make_table(PROPOSALS, columns))
 
     def _search(self, image: Array) -> Array:
         params = _params(self._run.config.proposals)

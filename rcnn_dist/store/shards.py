@@ -5,6 +5,7 @@ A shard is the unit of restart. Readers trust a shard only with its marker; the 
 
 import hashlib
 import io
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,11 @@ class ShardWriter:
         """Records an image that cannot be used."""
         self.failures.append(ImageFailure(image_id, stage, reason))
 
+    def order_failures(self, image_ids: Sequence[str]) -> None:
+        """Sorts the failures as the images were planned."""
+        place = {image_id: i for i, image_id in enumerate(image_ids)}
+        self.failures.sort(key=lambda failure: place.get(failure.image_id, len(place)))
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Adds the seconds of a block to a phase (read, compute, write, wait)."""
@@ -108,6 +114,15 @@ def write_shard(
                 extra=dict(extra or {}),
             ),
         )
+
+
+@contextmanager
+def discarded_shard(schema: pa.Schema, layers: Sequence[str] = ()) -> Iterator[ShardWriter]:
+    """A shard that takes images and is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        writer = ShardWriter(Path(folder) / "shard.parquet", schema, layers)
+        yield writer
+        writer.close()
 
 
 def read_markers(folder: str) -> list[Marker]:

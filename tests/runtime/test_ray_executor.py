@@ -9,7 +9,6 @@ import ray
 
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import BadImageError, ClusterError
-from rcnn_dist.runtime.dispatch import MAX_ATTEMPTS
 from rcnn_dist.runtime.ray_executor import RayExecutor
 
 
@@ -104,5 +103,5 @@ def test_a_killed_worker_is_survived(cluster, heavy, tmp_path):
 
 @pytest.mark.parametrize("heavy", [False, True])
 def test_a_task_that_kills_every_worker_ends_the_run_by_name(cluster, heavy):
-    with pytest.raises(ClusterError, match=f"process of 3 died {MAX_ATTEMPTS} times"):
+    with pytest.raises(ClusterError, match="process of 3 died several times"):
         run(Echo(heavy, "die"), workers=1)

@@ -1,0 +1,196 @@
+"""Where an executor's jobs run on Ray: slots for short tasks on any CPU, or actors that keep a worker (a network on a GPU)."""
+
+import logging
+import math
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+
+from rcnn_dist.config import RuntimeSection
+from rcnn_dist.errors import ClusterError
+from rcnn_dist.runtime.probe import probe
+from rcnn_dist.runtime.threads import set_threads
+from rcnn_dist.runtime.watchdog import Limits, images_of, limited
+
+logger = logging.getLogger(__name__)
+
+DEATHS = (ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError)
+MAX_FAILED_STARTS = 5
+_LOOK_EVERY_S = 5.0
+
+
+@ray.remote
+def _run_task(work: Any, task: Any, threads: int, limits: Limits, is_probe: bool) -> Any:
+    if is_probe:
+        return probe(work, task, limits, threads)
+    with limited(limits, images_of(task)):
+        worker = work.make_worker()
+        set_threads(threads)
+        return worker.run(task)
+
+
+class Slots:
+    """A slot stands for one short task in the cluster's queue; twice as many as can run, so that no CPU waits for the driver."""
+
+    max_in_flight = 1
+
+    def __init__(self, work: Any, runtime: RuntimeSection) -> None:
+        self.starting: dict[Any, str] = {}
+        self._runtime = runtime
+        self._limits = Limits.of(runtime)
+        self._shared = ray.put(work)
+        self._remote = _run_task.options(num_cpus=runtime.threads_per_worker, max_retries=0)
+        self._count = 0
+        self._looked = -math.inf
+
+    def open(self, unfinished: int) -> list[str]:
+        """Further slots where the cluster has grown, at most for so many tasks."""
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return []
+        self._looked = time.monotonic()
+        fitting = self._runtime.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // self._runtime.threads_per_worker)
+        wanted = min(2 * fitting, unfinished)
+        opened = [f"slot-{i}" for i in range(self._count, wanted)]
+        self._count = max(self._count, wanted)
+        return opened
+
+    def submit(self, worker: str, task: Any, is_probe: bool) -> Any:  # noqa: ARG002  any slot is as good
+        return self._remote.remote(self._shared, task, self._runtime.threads_per_worker, self._limits, is_probe)
+
+    def replace(self, worker: str) -> list[str]:
+        """The workers that can be given jobs at once in place of a dead one."""
+        return [worker]
+
+    def close(self) -> None:
+        pass
+
+
+class _Actor:
+    """A process that keeps its worker; built by `ready`, so that a GPU is only touched by the process that owns it."""
+
+    def __init__(self, work: Any, threads: int, limits: Limits) -> None:
+        self._work = work
+        self._threads = threads
+        self._limits = limits
+        self._worker: Any = None
+
+    def ready(self) -> None:
+        self._worker = self._work.make_worker()
+        set_threads(self._threads)
+
+    def run(self, task: Any, is_probe: bool) -> Any:
+        if is_probe:
+            return probe(self._work, task, self._limits, self._threads)
+        with limited(self._limits, images_of(task)):
+            return self._worker.run(task)
+
+
+_RemoteActor: Any = ray.remote(_Actor)
+
+
+class Actors:
+    """Long-lived workers: as many as fit the cluster as it is now, replaced when they die, ended with the call."""
+
+    max_in_flight = 2
+
+    def __init__(self, work: Any, runtime: RuntimeSection) -> None:
+        self.starting: dict[Any, str] = {}
+        self._runtime = runtime
+        self._shared = ray.put(work)
+        self._resources = _actor_resources(runtime)
+        self._actors: dict[str, Any] = {}
+        self._started = 0
+        self._failed_starts = 0
+        self._looked = -math.inf
+        self._waiting_since = time.monotonic()
+        self._warned = False
+
+    def open(self, unfinished: int) -> list[str]:
+        """Starts actors where the cluster has room for more; none of them is ready at once.
+
+        Raises:
+            ClusterError: no worker is there and none can start, for `start_timeout_s`.
+        """
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY_S:
+            self._looked = now
+            wanted = min(unfinished, self._runtime.workers or max(1, _fitting(self._resources)))
+            for _ in range(wanted - len(self._actors)):
+                self._start()
+        self._say_if_late(now)
+        return []
+
+    def submit(self, worker: str, task: Any, is_probe: bool) -> Any:
+        return self._actors[worker].run.remote(task, is_probe)
+
+    def welcome(self, reference: Any) -> str | None:
+        """The worker that has started; None where it died before, then another one starts.
+
+        Raises:
+            ClusterError: workers die again and again while they start.
+        """
+        name = self.starting.pop(reference)
+        try:
+            ray.get(reference)
+        except DEATHS as error:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise ClusterError(f"{self._failed_starts} workers died while they started: {error}") from error
+            self.replace(name)
+            return None
+        self._failed_starts = 0
+        self._warned = False
+        return name
+
+    def replace(self, worker: str) -> list[str]:
+        ray.kill(self._actors.pop(worker))
+        self._start()
+        return []
+
+    def close(self) -> None:
+        for actor in self._actors.values():
+            ray.kill(actor)
+
+    def _start(self) -> None:
+        if not self.starting:
+            self._waiting_since = time.monotonic()
+        name = f"actor-{self._started}"
+        self._started += 1
+        options = {"max_restarts": 0, **self._resources}
+        actor = _RemoteActor.options(**options).remote(self._shared, self._runtime.threads_per_worker, Limits.of(self._runtime))
+        self._actors[name] = actor
+        self.starting[actor.ready.remote()] = name
+
+    def _say_if_late(self, now: float) -> None:
+        """Says what waiting workers lack; gives up where no worker at all is left and none can start."""
+        if not self.starting or now - self._waiting_since < self._runtime.start_timeout_s:
+            return
+        nobody = len(self.starting) == len(self._actors)
+        if self._warned and not (nobody and _fitting(self._resources) == 0):
+            return
+        asked = ", ".join(f"{amount:g} {_RESOURCE_NAMES[key]}" for key, amount in self._resources.items() if amount)
+        total, free = ray.cluster_resources(), ray.available_resources()
+        has = ", ".join(f"{total.get(n, 0):g} {n} ({free.get(n, 0):g} free)" for n in ("GPU", "CPU"))
+        message = f"{len(self.starting)} of {len(self._actors)} workers wait for {asked} each; the cluster has {has}"
+        if nobody and _fitting(self._resources) == 0:
+            raise ClusterError(f"{message}: add nodes, or lower runtime.workers, runtime.gpus_per_worker or runtime.threads_per_worker")
+        logger.warning("%s: going on with %d", message, len(self._actors) - len(self.starting))
+        self._warned = True
+
+
+_RESOURCE_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+
+
+def _actor_resources(runtime: RuntimeSection) -> dict[str, float]:
+    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    gpus = (1 if has_gpus else 0) if runtime.gpus_per_worker is None else runtime.gpus_per_worker
+    return {"num_cpus": runtime.threads_per_worker, "num_gpus": gpus}
+
+
+def _fitting(resources: dict[str, float]) -> int:
+    """How many workers fit into the whole cluster, were it empty."""
+    total = ray.cluster_resources()
+    fits = [total.get(_RESOURCE_NAMES[key], 0) / amount for key, amount in resources.items() if amount]
+    return math.floor(min(fits, default=1))
