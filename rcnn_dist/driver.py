@@ -84,6 +84,10 @@ def _stoppable() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
+    except SystemError as error:  # what the handler raises while Ray waits comes out of its compiled code so
+        if isinstance(error.__cause__, RunStoppedError):
+            raise error.__cause__ from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -44,6 +44,8 @@ def test_a_job_that_was_stopped_and_submitted_again_ends_with_the_same_bytes(nam
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["without token"] == 401
     assert found["first"]["status"] == "STOPPED" and 1 <= found["shards"] < N_PHOTOS, "it was stopped in the middle"
+    assert found["first"]["logs"].splitlines()[-1] == "error: stopped by SIGTERM: the same command goes on where this one ended"
+    assert "Traceback" not in found["first"]["logs"]
     lines = found["second"]["logs"].splitlines()
     assert f"propose: {N_PHOTOS}/{N_PHOTOS} images done in " in found["second"]["logs"]
     assert lines[-1].startswith(f"features of {40 * N_PHOTOS} regions of {N_PHOTOS} images: {tmp_path}/job/features/")
