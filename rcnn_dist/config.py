@@ -41,7 +41,7 @@ class RunSection:
 @dataclass(frozen=True)
 class DataSection:
     root: str | None = None  # for voc the folder that holds VOC2007/, else see data/layouts.py
-    layout: Literal["voc", "folder", "list", "parquet"] = "voc"
+    layout: Literal["voc", "coco", "csv", "folder", "list", "parquet"] = "voc"
     year: str = "VOC2007"  # voc
     column: str = "url"  # parquet
     train: str = "trainval"  # image sets

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rcnn_dist.data.coco import CocoDataset
+from rcnn_dist.data.csv_boxes import CsvDataset
 from rcnn_dist.data.dataset import Dataset
 from rcnn_dist.data.folder import FolderDataset
 from rcnn_dist.data.url_list import ListFileDataset, ParquetDataset
@@ -28,6 +30,8 @@ class Layout:
 LAYOUTS = {
     "voc": Layout("the folder that holds VOC2007/ (or the year of data.year)", lambda s: VocDataset(s.root, s.year)),
     "folder": Layout("a folder of images", lambda s: FolderDataset(s.root)),
+    "coco": Layout("the folder that holds annotations/instances_<split>.json", lambda s: CocoDataset(s.root, s.splits)),
+    "csv": Layout("the folder that holds <split>.csv", lambda s: CsvDataset(s.root, s.splits)),
     "list": Layout("a text file with one path or URL per line", lambda s: ListFileDataset(s.root)),
     "parquet": Layout("a Parquet file or folder with a column of paths or URLs (data.column)", lambda s: ParquetDataset(s.root, s.column)),
 }
