@@ -57,5 +57,20 @@ def proposal_workers(json_path: Json = None) -> None:
     _report("proposal_workers", json_path)
 
 
+@app.command()
+def svm(
+    rows: Annotated[list[int] | None, typer.Option(min=20, help="Rows of a generated cache; may be given several times.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Features of each row.")] = 4096,
+    repeats: Annotated[int, typer.Option(min=1, help="Fits of each solver, by turns.")] = 7,
+    run: Annotated[str | None, typer.Option(help="A trained run, whose hard negatives are tried too.")] = None,
+    json_path: Json = None,
+) -> None:
+    """Our SVM solver against liblinear at equal objective: seconds, and how far above the minimum each ends.
+
+    Example: python jobs/benchmark.py svm --rows 6000 --rows 21000 --json svm.json
+    """
+    _report("svm", json_path, rows=rows or [6000, 21000], size=size, repeats=repeats, run_dir=run)
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))
