@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rcnn_dist.arrays import Array, Float64, UInt8
 
-BoxKind = Literal["true", "false", "missed", "object"]
+BoxKind = Literal["true", "false", "missed", "object", "found"]
 
 _DARK = "#10151b"
 
@@ -32,6 +32,7 @@ _STYLES: dict[BoxKind, _Style] = {
     "false": _Style("#ff5c3d", 5, (24, 8), "✗ "),
     "missed": _Style("#f0e442", 5, (8, 6), "○ "),
     "object": _Style("#ffffff", 2, (5, 5), ""),
+    "found": _Style("#56b4e9", 4, None, ""),
 }
 
 
@@ -48,7 +49,8 @@ def draw_detections(
 
     Lines and letters are drawn after scaling, so they read the same on every picture; box i is scaled by the same factor and cut at
     the border. True detections are green and solid, false ones red in long dashes, missed objects yellow in short
-    dashes, other ground truth (`"object"`) thin, white and below the rest. A box with an empty label gets none.
+    dashes, other ground truth (`"object"`) thin, white and below the rest, detections that nobody has judged (`"found"`) blue and solid
+    without a mark. A box with an empty label gets none.
 
     Raises:
         ValueError: boxes, labels and kinds differ in number, or a box is not finite.

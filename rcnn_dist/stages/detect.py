@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rcnn_dist.arrays import Array
+from rcnn_dist.config import RunConfig
 from rcnn_dist.detect.detector import Detections, detect_regions, score_regions
 from rcnn_dist.features.scaling import scale_features
 from rcnn_dist.stages import extract, train
 from rcnn_dist.stages.base import ShardStage, ShardTask
-from rcnn_dist.stages.models import load_model
+from rcnn_dist.stages.models import TrainedModel, load_model
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
@@ -37,6 +38,38 @@ def folder(run: Run) -> str:
     inputs = [run.relative(train.folder(run)), run.relative(extract.folder(run))]
     digest = fingerprint(NAME, VERSION, run.section("detect"), run.classes, inputs)
     return run.folder("detections", run.config.classify.layer, digest)
+
+
+class ImageDetector:
+    """Trained models, ready for the regions of one image after the other."""
+
+    def __init__(self, config: RunConfig, model: TrainedModel) -> None:
+        self._config = config
+        self._model = model
+        self.classes = model.detector.classes
+
+    @property
+    def layers(self) -> list[str]:
+        """The feature layers that `detect` wants."""
+        config = self._config
+        return sorted({config.classify.layer, config.regress.layer} if config.regress.enabled else {config.classify.layer})
+
+    def detect(self, size: tuple[int, int], boxes: Array, features: dict[str, Array]) -> Detections:
+        """What one image shows.
+
+        Args:
+            size: (width, height) of the image.
+            boxes: its proposals, float64 [R, 4], as float32 holds them.
+            features: layer -> float16 [R, D].
+        """
+        config, detector = self._config, self._model.detector
+        scaled = {
+            layer: scale_features(features[layer].astype(np.float32), self._model.mean_norms[layer], config.scaling.target_norm)
+            for layer in self.layers
+        }
+        scores = score_regions(scaled[config.classify.layer], detector.weights, detector.biases)
+        regression = scaled[config.regress.layer if config.regress.enabled else config.classify.layer]
+        return detect_regions(detector, scores, boxes, regression, size, config.detect)
 
 
 class DetectStage(ShardStage):
@@ -63,19 +96,15 @@ class DetectWorker(ShardWorker):
     def __init__(self, run: Run, url: str) -> None:
         super().__init__(url, DETECTIONS)
         self._run = run
-        self._model = load_model(train.folder(run), run.classes)
+        self._detector = ImageDetector(run.config, load_model(train.folder(run), run.classes))
         self._extractor = None if "test" in run.config.extract.splits else extract.make_extractor(run)
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         images = self._forwarded(self._extractor, task, shard) if self._extractor else self._stored(task, shard)
         for image_id, size, boxes, features in images:
             with shard.timed("compute"):
-                found = self._detect(size, boxes, features)
+                found = self._detector.detect(size, boxes, features)
             shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found)))
-
-    def _wanted_layers(self) -> list[str]:
-        config = self._run.config
-        return sorted({config.classify.layer, config.regress.layer} if config.regress.enabled else {config.classify.layer})
 
     def _stored(self, task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
         """Id, (width, height), proposals and features of each image of a stored shard."""
@@ -83,11 +112,11 @@ class DetectWorker(ShardWorker):
         marker = read_marker(url, task.part)
         for failure in marker.failures if marker else ():
             shard.fail(failure.image_id, failure.stage, failure.reason)
-        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", *self._wanted_layers()]
+        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", *self._detector.layers]
         for image_id, table in read_images(url, task.part, task.wanted, columns):
             proposals = np.flatnonzero(~np.asarray(table["is_ground_truth"]))
             size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
-            yield image_id, size, boxes_of(table)[proposals], {layer: matrix(table, layer)[proposals] for layer in self._wanted_layers()}
+            yield image_id, size, boxes_of(table)[proposals], {layer: matrix(table, layer)[proposals] for layer in self._detector.layers}
 
     def _forwarded(self, extractor: "Extractor", task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
         """The same, from images and proposals."""
@@ -95,23 +124,13 @@ class DetectWorker(ShardWorker):
             height, width = regions.image.shape[:2]
             yield regions.image_id, (width, height), regions.boxes, extractor.extract(regions.image, regions.boxes)
 
-    def _detect(self, size: tuple[int, int], boxes: Array, features: dict[str, Array]) -> Detections:
-        config, detector = self._run.config, self._model.detector
-        scaled = {
-            layer: scale_features(features[layer].astype(np.float32), self._model.mean_norms[layer], config.scaling.target_norm)
-            for layer in self._wanted_layers()
-        }
-        scores = score_regions(scaled[config.classify.layer], detector.weights, detector.biases)
-        regression = scaled[config.regress.layer if config.regress.enabled else config.classify.layer]
-        return detect_regions(detector, scores, boxes, regression, size, config.detect)
-
     def _columns(self, image_id: str, size: tuple[int, int], boxes: Array, found: Detections) -> dict[str, object]:
         n = len(found.region)
         return {
             "image_id": [image_id] * n,
             "width": np.full(n, size[0]),
             "height": np.full(n, size[1]),
-            "class": [self._model.detector.classes[i] for i in found.class_index],
+            "class": [self._detector.classes[i] for i in found.class_index],
             "score": found.score,
             "region": found.region,
             **box_columns(found.boxes),

@@ -12,6 +12,7 @@ import numpy as np
 from rcnn_dist.arrays import Array
 from rcnn_dist.detect.postprocess import set_cap_threshold
 from rcnn_dist.errors import BadAnnotationError
+from rcnn_dist.evaluate.operating_points import operating_points
 from rcnn_dist.evaluate.voc import (
     VARIANTS,
     ClassDetections,
@@ -21,7 +22,7 @@ from rcnn_dist.evaluate.voc import (
     mean_average_precision,
     results_file,
 )
-from rcnn_dist.stages import detect
+from rcnn_dist.stages import detect, train
 from rcnn_dist.stages.base import Executor, Progress
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
@@ -29,6 +30,7 @@ from rcnn_dist.store.query import detections_by_class
 
 NAME = "evaluate"
 METRICS = "metrics.json"
+OPERATING_POINTS = "operating_points.json"
 ARCHIVE = "results.tar.gz"
 
 
@@ -60,6 +62,8 @@ class EvaluateStage:
         found = evaluate(self._run)
         self._write_results(found)
         files.write_bytes(files.join(folder(self._run), METRICS), (json.dumps(metrics(self._run, found), indent=1) + "\n").encode())
+        points = json.dumps(operating_points_json(self._run, found)) + "\n"
+        files.write_bytes(files.join(folder(self._run), OPERATING_POINTS), points.encode())
         progress.advance(len(self._run.classes))
         progress.finish()
 
@@ -123,6 +127,15 @@ def metrics(run: Run, found: Evaluation) -> dict[str, Any]:
             "objects": {name: r.matches.n_positives for name, r in found.results.items()},
         }
     return content
+
+
+def operating_points_json(run: Run, found: Evaluation) -> dict[str, Any]:
+    """Class -> [score, precision] pairs for `score_at_precision`, and the models that they hold for."""
+    classes = {}
+    for name, result in found.results.items():
+        ranked = found.detections[name].scores[result.matches.order]
+        classes[name] = operating_points(ranked, result.precision).tolist()
+    return {"models": run.relative(train.folder(run)), "classes": classes}
 
 
 def _number(value: float) -> float | None:

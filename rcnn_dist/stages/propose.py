@@ -68,7 +68,7 @@ class ProposeWorker(ShardWorker):
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         for image_id, image in read_images(self._run, task.wanted, shard, NAME):
             with shard.timed("compute"):
-                boxes = self._search(image)
+                boxes = search(image, self._run.config.proposals)
             height, width = image.shape[:2]
             n = len(boxes)
             columns = {
@@ -80,9 +80,11 @@ class ProposeWorker(ShardWorker):
             }
             shard.add(image_id, make_table(PROPOSALS, columns))
 
-    def _search(self, image: Array) -> Array:
-        params = _params(self._run.config.proposals)
-        return opencv_selective_search(image, params) if isinstance(params, OpenCvParams) else selective_search(image, params)
+
+def search(image: Array, section: ProposalsSection) -> Array:
+    """The proposals of an image, float64 [R, 4], best first."""
+    params = _params(section)
+    return opencv_selective_search(image, params) if isinstance(params, OpenCvParams) else selective_search(image, params)
 
 
 def read_images(run: Run, image_ids: tuple[str, ...], shard: ShardWriter, stage: str) -> Iterator[tuple[str, Array]]:

@@ -1,5 +1,6 @@
 import pytest
 
+from rcnn_dist import driver
 from rcnn_dist.config import make_config
 from rcnn_dist.data.shapes import ShapesParams, generate_shapes
 
@@ -16,18 +17,26 @@ def shapes_root(tmp_path_factory):
 @pytest.fixture
 def small_config(shapes_root, tmp_path):
     """Makes a configuration of a small run on the shapes; sections given by name change it."""
+    return lambda **sections: _small_config(shapes_root, tmp_path / "run", sections)
 
-    def make(**sections):
-        tree = {
-            "run": {"dir": str(tmp_path / "run"), "shard_images": 3},
-            "data": {"root": str(shapes_root)},
-            "proposals": {"source": "selective_search"},
-            "extract": {"layers": ["pool5", "fc7"], "max_proposals": 60},
-            "mining": {"wave_images": 4},
-            "runtime": {"executor": "in_process", "workers": 2},
-        }
-        for name, values in sections.items():
-            tree[name] = tree.get(name, {}) | values
-        return make_config(tree)
 
-    return make
+@pytest.fixture(scope="session")
+def finished_run(shapes_root, tmp_path_factory):
+    """The configuration of a small run that has ended; to be read only."""
+    config = _small_config(shapes_root, tmp_path_factory.mktemp("finished") / "run", {})
+    driver.run_stages(config)
+    return config
+
+
+def _small_config(shapes_root, run_dir, sections):
+    tree = {
+        "run": {"dir": str(run_dir), "shard_images": 3},
+        "data": {"root": str(shapes_root)},
+        "proposals": {"source": "selective_search"},
+        "extract": {"layers": ["pool5", "fc7"], "max_proposals": 60},
+        "mining": {"wave_images": 4},
+        "runtime": {"executor": "in_process", "workers": 2},
+    }
+    for name, values in sections.items():
+        tree[name] = tree.get(name, {}) | values
+    return make_config(tree)
