@@ -1,4 +1,4 @@
-"""The command line: `rcnn-dist demo | run | detect | runs | data`. Loads neither torch nor ray before a command needs them."""
+"""The command line: `rcnn-dist demo | run | detect | runs | data | weights`. Loads neither torch nor ray before a command needs them."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rcnn_dist import __version__
+from rcnn_dist.commands import weights
 from rcnn_dist.commands.detect import detect
 from rcnn_dist.errors import RcnnError
 
@@ -20,6 +21,7 @@ data = typer.Typer(no_args_is_help=True, help="Make data sets.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.command()(detect)
+app.add_typer(weights.app, name="weights")
 
 STOPPED = 75
 _SET_HELP = "Change a value of the configuration: section.key=value. May be given several times."

@@ -1,6 +1,7 @@
 """What every network is: pixels of a fixed size in, named feature vectors out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.errors import ConfigError
+from rcnn_dist.features.caffe_import.model import read_mean_image
 from rcnn_dist.features.networks.spec import NetworkParams
+from rcnn_dist.features.networks.weight_files import MEAN_IMAGE, read_about, read_mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,32 +67,65 @@ def preprocess_of(
     std: tuple[float, ...],
     channel_order: Literal["rgb", "bgr"] = "rgb",
 ) -> Preprocess:
-    """The network's own preprocessing, save for what the config says.
+    """The network's own preprocessing, save for what the file of its weights says, save for what the config says.
 
     Raises:
-        ConfigError: the mean image cannot be read or has another size.
+        ConfigError: the mean image cannot be read or is smaller than the input.
     """
     size = params.input_size or input_size
+    stated = read_about(params.weights).get("preprocess", {}) if params.weights else {}
+    image = None
     if isinstance(params.mean, str):
-        try:
-            values = np.load(params.mean, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"network {params.name}: the mean image {params.mean} cannot be read ({error})") from error
-        if values.shape != (size, size, 3):
-            raise ConfigError(f"network {params.name}: the mean image {params.mean} is {values.shape}, not ({size}, {size}, 3): crop it")
-    else:
-        values = np.array(params.mean or mean, dtype=np.float32)
-    return Preprocess(size, values, np.array(params.std or std, dtype=np.float32), params.channel_order or channel_order)
+        image = read_mean_image(params.mean)
+    elif params.weights and stated and params.mean is None:
+        image = read_mean(params.weights)
+    values = np.array(params.mean or stated.get("mean", mean), dtype=np.float32) if image is None else _centre_crop(image, size, params)
+    order = params.channel_order or stated.get("channel_order", channel_order)
+    return Preprocess(size, values, np.array(params.std or stated.get("std", std), dtype=np.float32), order)
+
+
+def _centre_crop(image: Float32[Array, "H W 3"], size: int, params: NetworkParams) -> Float32[Array, "S S 3"]:
+    """The middle of a mean image: of 256 pixels, the 227 from the fifteenth on, as Caffe takes them."""
+    if min(image.shape[:2]) < size:
+        raise ConfigError(f"network {params.name}: the mean image is {image.shape}, smaller than the input, ({size}, {size}, 3)")
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + size, left : left + size])
 
 
 def load_into(module: nn.Module, path: str, name: str) -> None:
     """Give a module all its weights from a state-dict file (.safetensors, or torch's own format, read without pickle).
 
     Raises:
-        ConfigError: the file cannot be read, or lacks or adds a tensor.
+        ConfigError: the file cannot be read, or lacks or adds a tensor, or one has another shape; the message names the first.
     """
     try:
-        state = load_file(path) if path.endswith(".safetensors") else torch.load(path, map_location="cpu", weights_only=True)
+        state = read_state(path)
+        state.pop(MEAN_IMAGE, None)
+        check_shapes({key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}, state)
         module.load_state_dict(state)
     except Exception as error:  # unpickling, safetensors and torch each raise their own, without a common base
         raise ConfigError(f"network {name}: the weights {path} do not fit or cannot be read: {error}") from error
+
+
+def read_state(path: str) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or of torch's own format, where they may lie under `state_dict` or `model`."""
+    if path.endswith(".safetensors"):
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    inner = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
+    return dict(inner)
+
+
+def check_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]) -> None:
+    """Refuses tensors that are not those of a network.
+
+    Raises:
+        ValueError: names the first that is missing, differs or is too many, with the expected and the found shape.
+    """
+    for key, shape in expected.items():
+        if key not in found:
+            raise ValueError(f"{key} {shape} is missing; it has {', '.join(list(found)[:4])}, ...")
+        if tuple(found[key].shape) != shape:
+            raise ValueError(f"{key} has the shape {tuple(found[key].shape)}, expected {shape}")
+    if extra := [key for key in found if key not in expected]:
+        raise ValueError(f"{extra[0]} {tuple(found[extra[0]].shape)} is not in the network")

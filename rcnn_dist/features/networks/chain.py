@@ -1,6 +1,6 @@
 """A network that is one chain of named modules, with feature layers read at named places: the paper's two networks are such chains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -36,13 +36,16 @@ class ChainNetwork(Network):
         return {layer: found[layer] for layer in layers}
 
 
-def build_chain(params: NetworkParams, preprocess: Preprocess, modules: Mapping[str, nn.Module], taps: Mapping[str, str]) -> ChainNetwork:
-    """The chain of modules that were made on the meta device, its weights read from the params' file, else left to be drawn.
+def build_chain(
+    params: NetworkParams, preprocess: Preprocess, modules: Callable[[], Mapping[str, nn.Module]], taps: Mapping[str, str]
+) -> ChainNetwork:
+    """The chain of the modules that a function makes, its weights read from the params' file, else left to be drawn.
 
     Raises:
         ConfigError: the input size does not suit the first fully connected layer, or the weights do not fit.
     """
-    network = ChainNetwork(params.name, preprocess, modules, taps).eval()
+    with torch.device("meta"):  # weights are not drawn to be overwritten
+        network = ChainNetwork(params.name, preprocess, modules(), taps).eval()
     side = preprocess.input_size
     try:
         found = network(torch.empty(1, 3, side, side, device="meta"), tuple(taps))

@@ -1,4 +1,4 @@
-"""Any network that a function of the user's returns; timm's too, by `timm:create_model`."""
+"""Any network that a function of the user's returns."""
 
 from importlib import import_module
 

@@ -1,6 +1,5 @@
 """O-Net: VGG16 (Simonyan and Zisserman 2014), the network of the paper's Table 3."""
 
-import torch
 from torch import nn
 
 from rcnn_dist.features.networks.base import preprocess_of
@@ -22,8 +21,6 @@ def build(params: NetworkParams) -> ChainNetwork:
     Paper: §3.3. Reference: branch vgg-verydeep, where pool5, fc6 and fc7 are called layers 13, 14 and 15.
     """
     preprocess = preprocess_of(params, 224, mean=MEAN_BGR, std=(1.0, 1.0, 1.0), channel_order="bgr")
-    with torch.device("meta"):
-        modules = _modules()
     taps = {"conv5": "relu5_3", "pool5": "pool5", "fc6": "relu6", "fc7": "relu7"}
     network = build_chain(params, preprocess, modules, taps)
     if params.weights is None:
@@ -35,18 +32,18 @@ def build(params: NetworkParams) -> ChainNetwork:
     return network
 
 
-def _modules() -> dict[str, nn.Module]:
+def modules() -> dict[str, nn.Module]:
     """In blocks 1 to 4 the last ReLU follows the max pooling: the same numbers as in front of it, from a quarter of the work."""
-    modules: dict[str, nn.Module] = {}
+    chain: dict[str, nn.Module] = {}
     channels = 3
     for block, widths in enumerate(BLOCKS, 1):
         for number, width in enumerate(widths, 1):
-            modules[f"conv{block}_{number}"] = nn.Conv2d(channels, width, 3, padding=1)
+            chain[f"conv{block}_{number}"] = nn.Conv2d(channels, width, 3, padding=1)
             if number == len(widths) and block < len(BLOCKS):
-                modules[f"pool{block}"] = nn.MaxPool2d(2, stride=2, ceil_mode=True)
-            modules[f"relu{block}_{number}"] = nn.ReLU(inplace=True)
+                chain[f"pool{block}"] = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+            chain[f"relu{block}_{number}"] = nn.ReLU(inplace=True)
             channels = width
-    return modules | {
+    return chain | {
         "pool5": nn.MaxPool2d(2, stride=2, ceil_mode=True),
         "fc6": nn.Linear(channels * 7 * 7, 4096),
         "relu6": nn.ReLU(inplace=True),

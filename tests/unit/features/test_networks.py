@@ -432,12 +432,13 @@ def test_preprocessing_is_the_networks_own_save_for_what_the_params_say():
     assert changed.channel_order == "bgr"
 
 
-def test_a_mean_image_is_read_and_must_have_the_input_size(tmp_path):
+def test_a_mean_image_is_read_and_cropped_to_the_input_size(tmp_path):
     image = np.random.default_rng(0).uniform(0, 255, (32, 32, 3)).astype(np.float32)
     np.save(tmp_path / "mean.npy", image)
     params = NetworkParams(input_size=32, mean=str(tmp_path / "mean.npy"))
     np.testing.assert_array_equal(build_network(params).preprocess.mean, image)
-    with pytest.raises(ConfigError, match=r"\(32, 32, 3\), not \(64, 64, 3\)"):
+    np.testing.assert_array_equal(build_network(replace(params, input_size=27)).preprocess.mean, image[2:29, 2:29])
+    with pytest.raises(ConfigError, match=r"\(32, 32, 3\), smaller than the input, \(64, 64, 3\)"):
         build_network(replace(params, input_size=None))
 
 

@@ -80,7 +80,7 @@ def test_tnet_is_drawn_as_for_the_papers_pre_training(tnet):
 
 def test_onet_has_the_papers_sizes_and_parameters():
     with torch.device("meta"):
-        modules = onet._modules()
+        modules = onet.modules()
     counts = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
     assert len([name for name in counts if name.startswith("conv")]) == 13
     assert sum(counts.values()) == 134_260_544
