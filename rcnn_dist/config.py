@@ -85,7 +85,7 @@ class RegressSection(BoxRegressionParams):
 
 @dataclass(frozen=True)
 class EvaluateSection:
-    variant: Literal["voc07", "area"] = "voc07"  # the one on the last line; both are computed
+    variant: Literal["voc07", "area", "coco"] = "voc07"  # the one on the last line; all are computed
     min_iou: float = 0.5
 
 

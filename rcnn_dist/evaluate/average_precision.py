@@ -1,4 +1,4 @@
-"""Average precision of one class from its ranked matches, in the two variants of PASCAL VOC."""
+"""Average precision of one class from its ranked matches, in the two variants of PASCAL VOC and that of COCO."""
 
 from typing import Literal
 
@@ -25,16 +25,17 @@ def precision_recall(matches: Matches) -> tuple[Float64[Array, "K"], Float64[Arr
         return true_positives / matches.n_positives, true_positives / counted
 
 
-def average_precision(recall: Float64[Array, "K"], precision: Float64[Array, "K"], variant: Literal["voc07", "area"]) -> float:
-    """Average precision: `voc07` at 11 recall levels (up to 2009), `area` under the falling envelope of precision (from 2010).
+def average_precision(recall: Float64[Array, "K"], precision: Float64[Array, "K"], variant: Literal["voc07", "area", "coco"]) -> float:
+    """Average precision: `voc07` at 11 recall levels (up to 2009), `area` under the falling envelope of precision (from 2010), `coco` the
+    envelope's mean at 101 recall levels.
 
     A precision of NaN (0/0: nothing counted yet) is skipped, so the edges are those of the original: only ignored detections give NaN
     for `voc07` and 0 for `area`, detections of a class without objects 0 and NaN, no detections 0 and 0.
     Law: within [0, 1] where it is a number.
 
-    Paper: §2.4. Reference: VOCdevkit 2007 VOCevaldet.m; 2010 VOCap.m.
+    Paper: §2.4. Reference: VOCdevkit 2007 VOCevaldet.m; 2010 VOCap.m; pycocotools, cocoeval.py.
     """
-    return _voc07(recall, precision) if variant == "voc07" else _area(recall, precision)
+    return {"voc07": _voc07, "area": _area, "coco": _coco}[variant](recall, precision)
 
 
 def _voc07(recall: Float64[Array, "K"], precision: Float64[Array, "K"]) -> float:
@@ -46,3 +47,8 @@ def _area(recall: Float64[Array, "K"], precision: Float64[Array, "K"]) -> float:
     steps = np.diff(np.concatenate([[0.0], recall, [1.0]]))
     envelope = np.fmax.accumulate(np.concatenate([precision, [0.0]])[::-1])[::-1]
     return float(steps @ envelope)
+
+
+def _coco(recall: Float64[Array, "K"], precision: Float64[Array, "K"]) -> float:
+    envelope = np.maximum.accumulate(np.nan_to_num([*precision, 0.0])[::-1])[::-1]
+    return float(envelope[np.searchsorted(recall, np.linspace(0, 1, 101))].mean())

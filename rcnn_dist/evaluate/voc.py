@@ -1,4 +1,4 @@
-"""VOC's verdict on all classes: from detections and objects to AP, mAP and the devkit's results files (paper §2.4)."""
+"""The verdict on all classes: from detections and objects to AP, mAP and VOC's results files (paper §2.4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float32, Float64, Int64
 from rcnn_dist.evaluate.average_precision import average_precision, precision_recall
+from rcnn_dist.evaluate.coco import match_coco
 from rcnn_dist.evaluate.matching import Matches, match_voc
 from rcnn_dist.geometry.boxes import voc_from_half_open
 
-Variant = Literal["voc07", "area"]
-VARIANTS: tuple[Variant, ...] = ("voc07", "area")
+Variant = Literal["voc07", "area", "coco"]
+VARIANTS: tuple[Variant, ...] = ("voc07", "area", "coco")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class ClassObjects:
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
-    """How one class's detections fare."""
+    """How one class's detections fare: matches and curve by VOC's rules, AP by each variant's own."""
 
     matches: Matches
     recall: Float64[Array, "K"]
@@ -45,9 +46,16 @@ class ClassResult:
 
 def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: float) -> ClassResult:
     """Matches, curve and AP of one class; a class without objects that are not difficult has the AP NaN."""
-    matches = match_voc(detections.image, detections.boxes, detections.scores, objects.image, objects.boxes, objects.difficult, min_iou)
+    both = (detections.image, detections.boxes, detections.scores, objects.image, objects.boxes, objects.difficult, min_iou)
+    matches = match_voc(*both)
     recall, precision = precision_recall(matches)
-    ap = {v: average_precision(recall, precision, v) if matches.n_positives else float("nan") for v in VARIANTS}
+    if not matches.n_positives:
+        return ClassResult(matches, recall, precision, dict.fromkeys(VARIANTS, float("nan")))
+    ap: dict[Variant, float] = {
+        "voc07": average_precision(recall, precision, "voc07"),
+        "area": average_precision(recall, precision, "area"),
+    }
+    ap["coco"] = average_precision(*precision_recall(match_coco(*both)), "coco")
     return ClassResult(matches, recall, precision, ap)
 
 

@@ -22,7 +22,7 @@ from rcnn_dist.report.plots import (
 
 Verdict = Literal["true", "false", "missed"]
 
-_VARIANTS = ("voc07", "area", "ilsvrc")
+_VARIANTS = ("voc07", "area", "coco", "ilsvrc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class PublishedRow:
 class ReportData:
     """Everything the page shows.
 
-    `ap` maps a variant (voc07, area, ilsvrc) to the AP of each class in [0, 1], NaN for a class without objects; it is empty where the
-    test set has no annotations. `n_objects` counts the objects that the evaluation looked for.
+    `ap` maps a variant (voc07, area, coco, ilsvrc) to the AP of each class in [0, 1], NaN for a class without objects; it is empty where
+    the test set has no annotations. `n_objects` counts the objects that the evaluation looked for.
     """
 
     title: str

@@ -4,6 +4,7 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from rcnn_dist.evaluate.voc import VARIANTS
 from rcnn_dist.report import Curve, Failure, Refit, ReportData, StageTiming, published_rows, render_report
 from rcnn_dist.stages import train
 from rcnn_dist.stages.base import Executor, Progress
@@ -60,7 +61,9 @@ def report_data(run: Run) -> ReportData:
 
 
 def _ap(run: Run, found: Evaluation) -> dict[str, dict[str, float]]:
-    tables = {variant: {name: r.ap[variant] for name, r in found.results.items()} for variant in ("voc07", "area") if found.results}
+    tables: dict[str, dict[str, float]] = {}
+    if found.results:
+        tables |= {variant: {name: r.ap[variant] for name, r in found.results.items()} for variant in VARIANTS}
     if found.results and run.config.regress.enabled:
         tables["voc07 without regression"] = {name: r.ap["voc07"] for name, r in found.unregressed.items()}
     return tables
