@@ -1,7 +1,6 @@
 """The command line: `rcnn-dist demo | run | detect | runs | data | weights`. Loads neither torch nor ray before a command needs them."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -13,10 +12,10 @@ import typer
 from rcnn_dist import __version__
 from rcnn_dist.commands import weights
 from rcnn_dist.commands.detect import detect
+from rcnn_dist.commands.runs import runs
 from rcnn_dist.errors import RcnnError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
 data = typer.Typer(no_args_is_help=True, help="Make data sets.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
@@ -124,31 +123,6 @@ def _run(config: Any, stages: str | None) -> None:
 
     wanted = tuple(name.strip() for name in stages.split(",")) if stages else config.run.stages
     print_summary(run_stages(config, wanted), wanted)
-
-
-@runs.command()
-def verify(
-    run: Annotated[str, typer.Argument(help="The run's directory.")],
-    digest: Annotated[bool, typer.Option("--digest", help="Print the hash of all result files alone, to compare runs.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Check every file of a run against its marker or manifest; exit code 4 where one is damaged.
-
-    Example: rcnn-dist runs verify runs/demo --digest
-    """
-    from rcnn_dist.stages.verify import verify_run
-
-    found = verify_run(run)
-    if as_json:
-        print(json.dumps({"files": found.files, "digest": found.digest, "damaged": found.damaged}, indent=1))
-    elif digest and not found.damaged:
-        print(found.digest)
-    else:
-        for problem in found.damaged:
-            print(problem, file=sys.stderr)
-        print(f"{found.files} files checked, {len(found.damaged)} damaged; digest {found.digest}")
-    if found.damaged:
-        raise typer.Exit(4)
 
 
 @data.command()

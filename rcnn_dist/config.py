@@ -133,18 +133,27 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: no such file, not YAML, an unknown key or a value of the wrong kind; the message names it.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        text = Path(path).read_text()
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}") from error
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    return parse_config(text, str(path), overrides)
+
+
+def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """As `load_config`, from the text of a file; the run's directory is named like the file unless the text names it."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict | None):
-        raise ConfigError(f"{path}: expected sections such as 'data:', found {type(content).__name__}")
-    tree: dict[str, Any] = {"run": {"dir": f"runs/{Path(path).stem}"}}
+        raise ConfigError(f"{source}: expected sections such as 'data:', found {type(content).__name__}")
+    tree: dict[str, Any] = {"run": {"dir": f"runs/{Path(source).stem}"}}
     _merge(tree, content or {})
     for override in overrides:
         _merge(tree, _parse_override(override))
-    return make_config(tree, source=str(path))
+    return make_config(tree, source)
 
 
 def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunConfig:

@@ -15,7 +15,7 @@ from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
 from rcnn_dist.stages import detect, evaluate, extract, propose, report, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
-from rcnn_dist.stages.record import record_stage
+from rcnn_dist.stages.record import CONFIG, record_stage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 
@@ -46,19 +46,21 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
     for split in run.splits:
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
-    files.write_bytes(files.join(run.url, "config.yaml"), config.to_yaml().encode())
+    files.write_bytes(files.join(run.url, CONFIG), config.to_yaml().encode())
     progress = make_progress(sys.stdout)
     with make_executor(config) as executor, _stoppable():
         for name in [name for name in STAGES if name in stages]:
             start = time.perf_counter()
             stage = _STAGES[name](run)
-            stage.run(executor, progress)
             if isinstance(stage, ShardStage):
                 folders = [stage.folder(split) for split in stage.splits]
-                for split, failure in stage.failures():
-                    progress.note(f"{name}: {split} image {failure.image_id} left out: {failure.reason}")
             else:
                 folders = [train.folder(run)] if name == train.NAME else []
+            record_stage(run, name, folders, 0.0)
+            stage.run(executor, progress)
+            if isinstance(stage, ShardStage):
+                for split, failure in stage.failures():
+                    progress.note(f"{name}: {split} image {failure.image_id} left out: {failure.reason}")
             record_stage(run, name, folders, time.perf_counter() - start)
     return run
 

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from rcnn_dist.errors import DamagedFileError, MissingShardError, TooManyFailuresError
+from rcnn_dist.stages.plan import Plan, write_plan
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, tables
-from rcnn_dist.store.manifest import MANIFEST, ImageFailure, Marker, read_marker, read_signed, write_signed
-from rcnn_dist.store.shards import part_name
+from rcnn_dist.store.manifest import MANIFEST, ImageFailure, Marker, read_signed, write_signed
+from rcnn_dist.store.shards import finish_forgetting, part_name, read_markers
 
 
 class Worker(Protocol):
@@ -118,6 +119,10 @@ class ShardStage(ABC):
         return False
 
     @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """All that shapes the rows: what the fingerprint in the folder's name is made of."""
+
+    @abstractmethod
     def make_worker(self) -> Worker:
         """As in `Work`."""
 
@@ -127,8 +132,12 @@ class ShardStage(ABC):
         return [ShardTask(split, i // size, ids[i : i + size]) for i in range(0, len(ids), size)]
 
     def plan(self) -> list[ShardTask]:
-        """The shards that are not complete."""
-        return [task for split in self.splits if not self.is_complete(split) for task in self.tasks(split) if self._marker(task) is None]
+        """The shards that are not complete, once what they hold is written down.
+
+        Raises:
+            DamagedFileError: a table was planned or written with other images.
+        """
+        return [task for split in self.splits for task in self._missing(split, self._done(split))]
 
     def is_complete(self, split: str) -> bool:
         """Whether the split's manifest stands.
@@ -162,8 +171,9 @@ class ShardStage(ABC):
             TooManyFailuresError: as soon as more images failed than the limit allows.
         """
         planned = sum(len(self.context.image_ids(split)) for split in self.splits)
-        tasks = self.plan()
-        failed = {split: [f for s, f in self.failures() if s == split] for split in self.splits}
+        done = {split: self._done(split) for split in self.splits}
+        tasks = [task for split in self.splits for task in self._missing(split, done[split])]
+        failed = {split: [f for marker in done[split].values() for f in marker.failures] for split in self.splits}
         progress.start(self.name, planned)
         progress.advance(planned - sum(len(task.image_ids) for task in tasks))
         for report in executor.map(self, tasks):
@@ -177,10 +187,10 @@ class ShardStage(ABC):
 
     def failures(self) -> list[tuple[str, ImageFailure]]:
         """The images that could not be used, with their split."""
-        return [(s, f) for s in self.splits for task in self.tasks(s) if (m := self._marker(task)) for f in m.failures]
+        return [(split, f) for split in self.splits for marker in read_markers(self.folder(split)) for f in marker.failures]
 
     def _publish(self, split: str) -> None:
-        markers = [m for task in self.tasks(split) if (m := self._marker(task))]
+        markers = list(self._done(split).values())
         failures = [f for m in markers for f in m.failures]
         tables.write_failures(files.join(self.context.url, "failures", f"{self.name}-{split}.parquet"), split, failures)
         self._check_limit(split, failures)
@@ -211,15 +221,24 @@ class ShardStage(ABC):
                 f"allow ({limit}); the first:\n{shown}\nmend them or raise a limit, then run the same command again"
             )
 
-    def _marker(self, task: ShardTask) -> Marker | None:
-        """The marker of a shard, which must account for every planned image.
+    def _missing(self, split: str, done: Mapping[str, Marker]) -> list[ShardTask]:
+        """The tasks without a marker, after the split's plan stands."""
+        tasks, folder = self.tasks(split), self.folder(split)
+        shards = tuple(task.image_ids for task in tasks)
+        write_plan(folder, Plan(self.name, self.VERSION, folder.split("/")[-2], split, self.inputs(), shards))
+        return [task for task in tasks if task.part not in done]
+
+    def _done(self, split: str) -> dict[str, Marker]:
+        """Part -> marker of the complete shards; each must account for every planned image.
 
         Raises:
-            DamagedFileError: it does not.
+            DamagedFileError: one does not.
         """
-        marker = read_marker(self.folder(task.split), task.part)
-        if marker is None:
-            return None
-        if {i for i, _ in marker.images} | {f.image_id for f in marker.failures} != set(task.image_ids):
-            raise DamagedFileError(f"{self.folder(task.split)}: the marker of {task.part} is about other images; delete it and run again")
-        return marker
+        folder = self.folder(split)
+        finish_forgetting(folder)
+        planned = {task.part: task.image_ids for task in self.tasks(split)}
+        markers = {marker.part: marker for marker in read_markers(folder)}
+        for part, marker in markers.items():
+            if sorted([i for i, _ in marker.images] + [f.image_id for f in marker.failures]) != sorted(planned.get(part, ())):
+                raise DamagedFileError(f"{folder}: the marker of {part} is about other images; delete it and run again")
+        return markers

@@ -4,7 +4,7 @@ Both ways score float16-rounded features, so they write the same bytes.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,9 +35,17 @@ _Image = tuple[str, tuple[int, int], Array, dict[str, Array]]  # id, (width, hei
 
 def folder(run: Run) -> str:
     """Where this run's detections lie."""
-    inputs = [run.relative(train.folder(run)), run.relative(extract.folder(run))]
-    digest = fingerprint(NAME, VERSION, run.section("detect"), run.classes, inputs)
-    return run.folder("detections", run.config.classify.layer, digest)
+    return run.folder("detections", run.config.classify.layer, fingerprint(NAME, VERSION, inputs(run)))
+
+
+def inputs(run: Run) -> dict[str, Any]:
+    """All that shapes the detections, named as the configuration names it."""
+    return {
+        "detect": run.section("detect"),
+        "classes": run.classes,
+        "models": run.relative(train.folder(run)),
+        "features": run.relative(extract.folder(run)),
+    }
 
 
 class ImageDetector:
@@ -83,6 +91,9 @@ class DetectStage(ShardStage):
 
     def folder(self, split: str) -> str:
         return files.join(folder(self.context), split)
+
+    def inputs(self) -> dict[str, Any]:
+        return inputs(self.context)
 
     def make_worker(self) -> "DetectWorker":
         return DetectWorker(self.context, folder(self.context))

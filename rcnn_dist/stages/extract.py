@@ -1,8 +1,9 @@
 """Stage extract: regions of every image -> features -> Parquet (paper §2.1, App. A)."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,19 +31,20 @@ VERSION = 1
 
 def folder(run: Run) -> str:
     """Where this run's features lie."""
-    config = run.config
+    return run.folder("features", run.config.network.name.replace(":", "."), fingerprint(NAME, VERSION, inputs(run)))
+
+
+def inputs(run: Run) -> dict[str, Any]:
+    """All that shapes the features, named as the configuration names it."""
     section = run.section("extract")
     section.pop("splits")
-    digest = fingerprint(
-        NAME,
-        VERSION,
-        network_identity(config.network),
-        asdict(config.warp),
-        section,
-        run.relative(propose.folder(run)),
-        [run.annotations_digest(split) for split in run.splits],
-    )
-    return run.folder("features", config.network.name.replace(":", "."), digest)
+    return {
+        "network": json.loads(network_identity(run.config.network)),
+        "warp": asdict(run.config.warp),
+        "extract": section,
+        "proposals": run.relative(propose.folder(run)),
+        "annotations": {split: run.annotations_digest(split) for split in run.splits},
+    }
 
 
 class ExtractStage(ShardStage):
@@ -59,6 +61,9 @@ class ExtractStage(ShardStage):
 
     def folder(self, split: str) -> str:
         return files.join(folder(self.context), split)
+
+    def inputs(self) -> dict[str, Any]:
+        return inputs(self.context)
 
     def make_worker(self) -> "ExtractWorker":
         return ExtractWorker(self.context, folder(self.context))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +27,18 @@ VERSION = 1
 
 def folder(run: Run) -> str:
     """Where this run's proposals lie, shared by all runs of the same directory that search the same way."""
-    data = run.config.data
-    digest = fingerprint(
-        NAME,
-        VERSION,
-        asdict(_params(run.config.proposals)),
-        [run.ids_digest(split) for split in run.splits],
-        [data.max_pixels, data.exif_rotation, run.config.run.shard_images],
-    )
-    return run.folder("proposals", run.config.proposals.source, digest)
+    return run.folder("proposals", run.config.proposals.source, fingerprint(NAME, VERSION, inputs(run)))
+
+
+def inputs(run: Run) -> dict[str, Any]:
+    """All that shapes the proposals, named as the configuration names it."""
+    data, section = run.config.data, run.config.proposals
+    return {
+        "proposals": {"source": section.source, section.source: asdict(_params(section))},
+        "data": {"max_pixels": data.max_pixels, "exif_rotation": data.exif_rotation},
+        "run": {"shard_images": run.config.run.shard_images},
+        "image ids": {split: run.ids_digest(split) for split in run.splits},
+    }
 
 
 def _params(section: ProposalsSection) -> OpenCvParams | SelectiveSearchParams:
@@ -51,6 +55,9 @@ class ProposeStage(ShardStage):
 
     def folder(self, split: str) -> str:
         return files.join(folder(self.context), split)
+
+    def inputs(self) -> dict[str, Any]:
+        return inputs(self.context)
 
     def make_worker(self) -> "ProposeWorker":
         return ProposeWorker(self.context, folder(self.context))

@@ -1,14 +1,17 @@
 """`run.json`: which folder each stage of a run uses now, and what it cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from rcnn_dist.config import RunConfig, parse_config
+from rcnn_dist.errors import ConfigError
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import MANIFEST, read_signed, write_signed
 
 RECORD = "run.json"
+CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,21 @@ def read_record(run_url: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return stages
+
+
+def read_config(run_url: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration that a run had last, with changes, for the run where it lies now.
+
+    Raises:
+        ConfigError: there is no run at that place.
+    """
+    url = files.join(run_url, CONFIG)
+    try:
+        text = files.read_bytes(url).decode()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{run_url} holds no {CONFIG}: give the directory of a run, its run.dir") from error
+    config = parse_config(text, url, overrides)
+    return config.model_copy(update={"run": replace(config.run, dir=run_url.rstrip("/"))})
 
 
 def record_stage(run: Run, name: str, folders: Sequence[str], seconds: float) -> None:

@@ -29,8 +29,13 @@ _SCRATCH = "_mining-"
 
 def folder(run: Run) -> str:
     """Where this run's models lie, one file per class; no class depends on which others there are."""
-    sections = [run.section(name) for name in ("classify", "mining", "regress", "scaling")]
-    return run.folder("models", run.config.classify.layer, fingerprint(NAME, VERSION, sections, run.relative(extract.folder(run))))
+    return run.folder("models", run.config.classify.layer, fingerprint(NAME, VERSION, inputs(run)))
+
+
+def inputs(run: Run) -> dict[str, Any]:
+    """All that shapes the models, named as the configuration names it."""
+    sections = {name: run.section(name) for name in ("classify", "mining", "regress", "scaling")}
+    return {**sections, "features": run.relative(extract.folder(run))}
 
 
 def chosen_classes(run: Run) -> tuple[str, ...]:
@@ -46,6 +51,11 @@ def chosen_classes(run: Run) -> tuple[str, ...]:
     if unknown := [name for name in chosen if name not in known]:
         raise ConfigError(f"train.classes: the training annotations have no object of class '{unknown[0]}': they have {sorted(known)}")
     return tuple(dict.fromkeys(chosen))
+
+
+def scratch_folders(folder: str) -> list[str]:
+    """Where unfinished trainings of a models folder keep their rows and checkpoints."""
+    return [files.join(folder, name) for name in files.list_names(folder) if name.startswith(_SCRATCH)]
 
 
 class TrainStage:
@@ -180,9 +190,8 @@ class TrainStage:
         self._clear_scratch()
 
     def _clear_scratch(self) -> None:
-        for name in files.list_names(self._folder):
-            if name.startswith(_SCRATCH):
-                files.remove_folder(files.join(self._folder, name))
+        for url in scratch_folders(self._folder):
+            files.remove_folder(url)
 
     def _earlier_telemetry(self) -> list[dict[str, Any]]:
         url = files.join(self._folder, TELEMETRY)

@@ -116,6 +116,13 @@ def scratch_file(url: str) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+def remove_file(url: str) -> None:
+    """Deletes a file; nothing where there is none."""
+    fs, path = _locate(url)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
 def remove_folder(url: str) -> None:
     """Deletes a folder and all below it; nothing where there is none."""
     fs, path = _locate(url)

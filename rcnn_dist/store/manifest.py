@@ -42,6 +42,7 @@ class Marker:
     seconds: Mapping[str, float] = field(default_factory=dict)
     worker: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    finished: float = 0.0  # Unix time
 
 
 def fingerprint(*parts: Any) -> str:

@@ -8,6 +8,7 @@ import io
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import pyarrow.parquet as pq
 
 from rcnn_dist.errors import DamagedFileError, MissingShardError
 from rcnn_dist.store import files
-from rcnn_dist.store.manifest import MARKERS, ImageFailure, Marker, read_marker, write_marker
+from rcnn_dist.store.manifest import MANIFEST, MARKERS, ImageFailure, Marker, read_marker, read_signed, write_marker, write_signed
 from rcnn_dist.store.schema import check_schema
 
 MIN_ROW_GROUP = 256
+_FORGET = "_forget.json"  # shards that are being removed
+_READERS = 16
 
 
 def part_name(index: int) -> str:
@@ -112,6 +115,7 @@ def write_shard(
                 seconds={phase: round(s, 4) for phase, s in writer.seconds.items()},
                 worker=worker,
                 extra=dict(extra or {}),
+                finished=round(time.time(), 3),
             ),
         )
 
@@ -127,8 +131,29 @@ def discarded_shard(schema: pa.Schema, layers: Sequence[str] = ()) -> Iterator[S
 
 def read_markers(folder: str) -> list[Marker]:
     """The markers of all complete shards of a table, in order."""
-    names = [name.removesuffix(".json") for name in files.list_names(files.join(folder, MARKERS))]
-    return [marker for name in names if (marker := read_marker(folder, name))]
+    names = [name.removesuffix(".json") for name in files.list_names(files.join(folder, MARKERS)) if name.endswith(".json")]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [marker for marker in pool.map(lambda name: read_marker(folder, name), names) if marker]
+
+
+def forget_shards(folder: str, parts: Sequence[str]) -> None:
+    """Removes shards so that they are computed again; `finish_forgetting` ends what a stop in between left."""
+    write_signed(files.join(folder, _FORGET), {"parts": list(parts)})
+    finish_forgetting(folder)
+
+
+def finish_forgetting(folder: str) -> None:
+    """Removes what an earlier `forget_shards` named: the manifest, then each marker before its file."""
+    url = files.join(folder, _FORGET)
+    try:
+        parts = read_signed(url)["parts"]
+    except FileNotFoundError:
+        return
+    files.remove_file(files.join(folder, MANIFEST))
+    for part in parts:
+        files.remove_file(files.join(folder, MARKERS, f"{part}.json"))
+        files.remove_file(files.join(folder, f"{part}.parquet"))
+    files.remove_file(url)
 
 
 def read_table(folder: str, part: str, columns: Sequence[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:

@@ -1,0 +1,43 @@
+"""Forgetting shards so that the next run computes them again: those with failed images, and all that was made from them."""
+
+from collections.abc import Sequence
+
+from rcnn_dist.stages import detect, extract, propose, train
+from rcnn_dist.stages.base import ShardStage
+from rcnn_dist.stages.run import Run
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import MANIFEST
+from rcnn_dist.store.shards import forget_shards, read_markers
+
+
+def forget_failures(run: Run) -> dict[str, int]:
+    """Forgets every shard with a failed image; stage -> number of shards that have to be computed again.
+
+    Models that were trained without those images, and all detections of such models, are forgotten too. What depends on others goes
+    first, so that a stop in between leaves a run that is whole.
+    """
+    table_stages: list[ShardStage] = [detect.DetectStage(run), extract.ExtractStage(run), propose.ProposeStage(run)]
+    stages = [stage for stage in table_stages if stage.name in run.config.run.stages]
+    failed = {(stage.name, split): _failed_parts(stage.folder(split)) for stage in stages for split in stage.splits}
+    counts: dict[str, int] = {}
+    if failed.get((extract.NAME, "train")) and train.NAME in run.config.run.stages:
+        if detect.NAME in run.config.run.stages:
+            failed[detect.NAME, "test"] = [marker.part for marker in read_markers(stages[0].folder("test"))]
+        counts[train.NAME] = len(train.chosen_classes(run))
+    for stage in stages:
+        if stage.name == extract.NAME and train.NAME in counts:
+            _forget_models(train.folder(run))
+        for split in stage.splits:
+            if parts := failed[stage.name, split]:
+                forget_shards(stage.folder(split), parts)
+                counts[stage.name] = counts.get(stage.name, 0) + len(parts)
+    return counts
+
+
+def _failed_parts(folder: str) -> Sequence[str]:
+    return [marker.part for marker in read_markers(folder) if marker.failures]
+
+
+def _forget_models(folder: str) -> None:
+    files.remove_file(files.join(folder, MANIFEST))
+    files.remove_folder(folder)
