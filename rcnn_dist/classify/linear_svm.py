@@ -39,6 +39,7 @@ class LinearSvm:
     weights: Float32[Array, "D"]
     bias: float
     objective: SvmObjective
+    gap: float  # at most so much above the minimum the objective lies
 
 
 def score_rows(
@@ -107,7 +108,7 @@ def fit_svm(
         message = f"the SVM may lie {above:.1%} above its minimum after {solution.epochs} epochs: raise classify.max_epochs"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     weights, bias = solution.weights[:-1].astype(np.float32), float(np.float32(solution.weights[-1] * params.bias_scale))
-    return LinearSvm(weights, bias, svm_objective(positives, negatives, weights, bias, params, scale))
+    return LinearSvm(weights, bias, svm_objective(positives, negatives, weights, bias, params, scale), float(solution.gap))
 
 
 def _scores(features: Array, weights: Float32[Array, "D"], bias: float, scale: float) -> Float64[Array, "R"]:

@@ -68,11 +68,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """One fit of a class's SVM while hard negatives were mined: `rows` in its cache, objective at the end of the fit."""
+    """One fit of a class's SVM while hard negatives were mined.
+
+    It was fitted to `positives` and to the `negatives` in its cache, of which `found` are newer than the fit before, and `evicted`
+    left the cache afterwards; `objective` is that of the fit.
+    """
 
     class_name: str
     wave: int
-    rows: int
+    positives: int
+    negatives: int
+    found: int
+    evicted: int
     objective: float
     seconds: float
 
@@ -190,7 +197,8 @@ def _mining(data: ReportData) -> list[_Mining]:
             refits,
             plot_mining(
                 np.array([refit.wave for refit in refits], np.int64),
-                np.array([refit.rows for refit in refits], np.int64),
+                np.array([refit.negatives for refit in refits], np.int64),
+                np.array([refit.found for refit in refits], np.int64),
                 np.array([refit.objective for refit in refits], np.float64),
             ),
         )

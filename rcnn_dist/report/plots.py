@@ -140,12 +140,18 @@ def plot_stage_times(names: Sequence[str], seconds: Sequence[float], phases: Seq
 
 
 @matplotlib.rc_context(_RC)
-def plot_mining(waves: Int64[Array, "T"], rows: Int64[Array, "T"], objective: Float64[Array, "T"]) -> str:
-    """One class's refits over the waves of hard negative mining: rows in its cache above, the SVM's objective below."""
+def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: Int64[Array, "T"], objective: Float64[Array, "T"]) -> str:
+    """One class's refits over the waves of hard negative mining.
+
+    Above the negatives in its cache, and as bars those found since the fit before; below the SVM's objective.
+    """
     figure = Figure(figsize=(2.7, 2.3))
     upper: Axes | None = None
-    for values, name, colour, bottom in ((rows, "rows in the cache", _BLUE, 0.59), (objective, "objective", _ORANGE, 0.16)):
+    cache = "negatives in the cache; bars: newly found"
+    for values, name, colour, bottom in ((negatives, cache, _BLUE, 0.59), (objective, "objective", _ORANGE, 0.16)):
         axes = upper = figure.add_axes((0.17, bottom, 0.78, 0.31), sharex=upper)
+        if name == cache:
+            axes.bar(waves, found, width=max(0.6, float(np.ptp(waves)) / 60), color=_SKY, alpha=0.6)
         axes.plot(waves, values, "o-", color=colour, linewidth=1.5, markersize=3)
         axes.set_title(name, loc="left", fontsize=9, pad=3)
         axes.set_ylim(bottom=0)

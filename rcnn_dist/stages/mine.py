@@ -1,4 +1,9 @@
-"""The two kinds of work in hard negative mining: scanning a wave's images, refitting one class (paper §2.3, App. B)."""
+"""The two kinds of work in hard negative mining: scanning a wave's images, refitting one class (paper §2.3, App. B).
+
+Memory does not grow with the data set. A scan holds the row group that it reads and the wanted rows of its task's images, which are
+at most `mining.wave_images` and at most those of one shard; the driver holds two numbers per cached row. A refit holds its class's rows
+once, as float16; what it does not train on is not read.
+"""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +20,12 @@ from rcnn_dist.detect.detector import score_regions
 from rcnn_dist.features.scaling import scale_factor, scale_features
 from rcnn_dist.stages.base import worker_name
 from rcnn_dist.stages.labels import COLUMNS, label_regions
+from rcnn_dist.stages.mining_state import refit_url
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, rows
 from rcnn_dist.store.query import matrix
 from rcnn_dist.store.shards import read_images
-from rcnn_dist.store.tensors import load_tensors
+from rcnn_dist.store.tensors import load_tensors, save_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,20 @@ class RefitTask:
     class_index: int
     positive_files: tuple[str, ...]
     negative_files: tuple[str, ...]
-    keys: Array  # int64 [M, 2]: index into negative_files, row of that file
+    keys: Array  # int64 [M, 2], sorted: index into negative_files, row of that file
+    found: int  # negatives added since the class's last fit
 
 
 @dataclass(frozen=True, slots=True)
 class RefitReport:
-    wave: int
-    class_index: int
+    task: RefitTask
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """What a refit leaves in its file."""
+
     weights: Array  # float32 [D]
     bias: float
     keep: Array  # bool [M]: negatives that stay
@@ -61,6 +74,16 @@ class RefitReport:
 
 def wave_url(scratch: str, wave: int, part: str) -> str:
     return files.join(scratch, f"wave-{wave:05d}-{part}.arrow")
+
+
+def read_refit(scratch: str, wave: int, class_index: int) -> Refit:
+    """The result of a refit.
+
+    Raises:
+        MissingShardError: the class was not refitted after that wave.
+    """
+    tensors, telemetry = load_tensors(refit_url(scratch, wave, class_index))
+    return Refit(tensors["weights"], float(tensors["bias"][0]), tensors["keep"], telemetry)
 
 
 class ScanWork:
@@ -102,13 +125,14 @@ class ScanWork:
 
 
 class RefitWork:
-    """Fits one class on its positives and cached negatives, then says which negatives stay."""
+    """Fits one class on its positives and cached negatives, says which negatives stay, and writes both to a file of its own."""
 
     heavy = False
 
-    def __init__(self, run: Run, mean_norm: float) -> None:
+    def __init__(self, run: Run, scratch: str, mean_norm: float) -> None:
         self._run = run
-        self._mean_norm = mean_norm
+        self._scratch = scratch
+        self._scale = scale_factor(mean_norm, run.config.scaling.target_norm)
 
     def make_worker(self) -> "RefitWork":
         return self
@@ -116,29 +140,37 @@ class RefitWork:
     def run(self, task: RefitTask) -> RefitReport:
         start = time.perf_counter()
         config = self._run.config
-        positives, negatives = _positives(task.positive_files, task.class_index), _rows(task.negative_files, task.keys)
-        scale = scale_factor(self._mean_norm, config.scaling.target_norm)
-        svm = fit_svm(positives, negatives, config.classify, scale)
-        keep = kept_after_eviction(score_rows(negatives, svm.weights, svm.bias, scale), config.mining.evict_threshold)
+        positives, negatives = _positives(task.positive_files, task.class_index), _negatives(task.negative_files, task.keys)
+        svm = fit_svm(positives, negatives, config.classify, self._scale)
+        keep = kept_after_eviction(score_rows(negatives, svm.weights, svm.bias, self._scale), config.mining.evict_threshold)
         telemetry = {
             "class": self._run.classes[task.class_index],
             "wave": task.wave,
             "worker": worker_name(),
             "positives": len(positives),
             "rows": len(negatives),
+            "found": task.found,
             "evicted": int(np.count_nonzero(~keep)),
             "objective": svm.objective.total,
             "positive_loss": svm.objective.positive_loss,
             "negative_loss": svm.objective.negative_loss,
             "regularisation": svm.objective.regularisation,
+            "gap": svm.gap,
             "seconds": round(time.perf_counter() - start, 4),
         }
-        return RefitReport(task.wave, task.class_index, svm.weights, svm.bias, keep, telemetry)
+        tensors = {"weights": svm.weights, "bias": np.array([svm.bias], np.float32), "keep": keep}
+        save_tensors(refit_url(self._scratch, task.wave, task.class_index), tensors, telemetry)
+        return RefitReport(task, worker_name())
 
 
 def _positives(urls: Sequence[str], class_index: int) -> Array:
     return np.concatenate([file.features[picked] for file, picked in (rows.map_class_rows(url, class_index) for url in urls)])
 
 
-def _rows(urls: Sequence[str], keys: Array) -> Array:
-    return np.concatenate([rows.map_rows(urls[i]).features[keys[keys[:, 0] == i, 1]] for i in np.unique(keys[:, 0])])
+def _negatives(urls: Sequence[str], keys: Array) -> Array:
+    """The rows of sorted keys, float16 [M, D]; one file is mapped at a time, and only these rows of it are read."""
+    used, starts = np.unique(keys[:, 0], return_index=True)
+    gathered = np.empty((len(keys), rows.map_rows(urls[used[0]]).features.shape[1]), np.float16)
+    for index, start, picked in zip(used, starts, np.split(keys[:, 1], starts[1:]), strict=True):
+        gathered[start : start + len(picked)] = rows.map_rows(urls[index]).features[picked]
+    return gathered

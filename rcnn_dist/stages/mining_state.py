@@ -1,6 +1,5 @@
-"""What mining knows between two waves, and its checkpoint: detectors, cached keys, counters. The rows are the wave files."""
+"""What mining knows between two waves, and its checkpoint: detectors, cached keys, counters, telemetry. The rows are the wave files."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from rcnn_dist.store import files
 from rcnn_dist.store.tensors import load_tensors, save_tensors
 
 TELEMETRY = "telemetry.jsonl"
+_STATE, _DETECTORS, _REFIT = "state-", "detectors-", "refit-"
 
 
 @dataclass(slots=True)
@@ -37,33 +37,47 @@ class MiningState:
         return np.flatnonzero(self.biases > -np.inf).tolist()
 
     def save(self, scratch: str) -> None:
-        """Writes the checkpoint of this wave and the telemetry so far."""
-        lines = "".join(json.dumps(row) + "\n" for row in self.telemetry)
-        files.write_bytes(files.join(scratch, TELEMETRY), lines.encode())
+        """Writes the checkpoint of this wave, the detectors first and apart, because every scan of the next wave reads them."""
+        save_tensors(detectors_url(scratch, self.waves_done), {"weights": self.weights, "biases": self.biases}, {})
         tensors = {
-            "weights": self.weights,
-            "biases": self.biases,
             "keys": np.concatenate([cache.keys for cache in self.caches]),
             "cache_sizes": np.array([len(cache.keys) for cache in self.caches], np.int64),
             "added_since_fit": np.array([cache.added_since_fit for cache in self.caches], np.int64),
         }
-        save_tensors(state_url(scratch, self.waves_done), tensors, {"row_files": self.row_files, "waves_done": self.waves_done})
+        save_tensors(state_url(scratch, self.waves_done), tensors, {"row_files": self.row_files, "telemetry": self.telemetry})
+        self._remove_before(scratch, self.waves_done - 1)
 
     @classmethod
     def latest(cls, scratch: str) -> "MiningState | None":
         """The last checkpoint, None before the first wave ended."""
-        names = [name for name in files.list_names(scratch) if name.startswith("state-")]
+        names = [name for name in files.list_names(scratch) if name.startswith(_STATE)]
         if not names:
             return None
-        tensors, about = load_tensors(files.join(scratch, names[-1]))
-        bounds = np.cumsum(tensors["cache_sizes"])[:-1]
-        keys = np.split(tensors["keys"], bounds)
+        done = _wave_of(names[-1])
+        tensors, about = load_tensors(state_url(scratch, done))
+        detectors, _ = load_tensors(detectors_url(scratch, done))
+        keys = np.split(tensors["keys"], np.cumsum(tensors["cache_sizes"])[:-1])
         caches = [ClassCache(k, int(n)) for k, n in zip(keys, tensors["added_since_fit"], strict=True)]
-        rows = [json.loads(line) for line in files.read_bytes(files.join(scratch, TELEMETRY)).splitlines()]
-        done = about["waves_done"]
-        telemetry = [row for row in rows if row["wave"] < done]
-        return cls(tensors["weights"], tensors["biases"], caches, about["row_files"], telemetry, done)
+        return cls(detectors["weights"], detectors["biases"], caches, about["row_files"], about["telemetry"], done)
+
+    def _remove_before(self, scratch: str, wave: int) -> None:
+        """Removes what no resumed run reads: checkpoints and refits before a wave."""
+        for name in files.list_names(scratch):
+            if name.startswith((_STATE, _DETECTORS, _REFIT)) and _wave_of(name) < wave:
+                files.remove_file(files.join(scratch, name))
 
 
 def state_url(scratch: str, waves_done: int) -> str:
-    return files.join(scratch, f"state-{waves_done:05d}.safetensors")
+    return files.join(scratch, f"{_STATE}{waves_done:05d}.safetensors")
+
+
+def detectors_url(scratch: str, waves_done: int) -> str:
+    return files.join(scratch, f"{_DETECTORS}{waves_done:05d}.safetensors")
+
+
+def refit_url(scratch: str, wave: int, class_index: int) -> str:
+    return files.join(scratch, f"{_REFIT}{wave:05d}-{class_index:05d}.safetensors")
+
+
+def _wave_of(name: str) -> int:
+    return int(name.split("-")[1].split(".")[0])

@@ -17,6 +17,7 @@ from rcnn_dist.store import files
 
 NAME = "report"
 _PACKAGES = ("rcnn-dist", "numpy", "torch", "torchvision", "ray", "pyarrow", "opencv-contrib-python-headless", "scikit-learn", "numba")
+_TELEMETRY = ("class", "wave", "positives", "rows", "found", "evicted", "objective", "seconds")  # in the order of Refit's fields
 
 
 def page_url(run: Run) -> str:
@@ -72,7 +73,7 @@ def _ap(run: Run, found: Evaluation) -> dict[str, dict[str, float]]:
 def _telemetry(run: Run) -> tuple[Refit, ...]:
     lines = files.read_bytes(files.join(train.folder(run), TELEMETRY)).splitlines()
     rows = [json.loads(line) for line in lines]
-    return tuple(Refit(r["class"], r["wave"], r["rows"], r["objective"], r["seconds"]) for r in rows)
+    return tuple(Refit(*(row[name] for name in _TELEMETRY)) for row in rows)
 
 
 def _version(package: str) -> str | None:

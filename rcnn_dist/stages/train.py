@@ -14,7 +14,7 @@ from rcnn_dist.features.scaling import mean_norm, sample_rows
 from rcnn_dist.regress.ridge import BoxRegressor
 from rcnn_dist.stages import collect, extract, mine
 from rcnn_dist.stages.base import Executor, Progress
-from rcnn_dist.stages.mining_state import TELEMETRY, MiningState, state_url
+from rcnn_dist.stages.mining_state import TELEMETRY, MiningState, detectors_url, refit_url
 from rcnn_dist.stages.models import ClassModel, publish_models, read_models_manifest, trained_classes
 from rcnn_dist.stages.regress import RegressTask, RegressWork
 from rcnn_dist.stages.run import Run
@@ -23,7 +23,7 @@ from rcnn_dist.store.manifest import Marker, fingerprint
 from rcnn_dist.store.shards import read_markers
 
 NAME = "train"
-VERSION = 3
+VERSION = 4
 _SCRATCH = "_mining-"
 
 
@@ -117,7 +117,8 @@ class TrainStage:
         """One pass over the training images, in set order."""
         images = [(m.part, image_id) for m in markers for image_id, n in m.images if n]
         waves = wave_ranges(len(images), self._run.config.mining.wave_images)
-        state = MiningState.latest(self._scratch) or self._fresh_state(markers)
+        positives = self._positive_files(markers)
+        state = MiningState.latest(self._scratch) or MiningState.fresh([len(urls) for urls in positives], self._feature_size(markers))
         progress.start(NAME, len(images))
         progress.advance(sum(len(wave) for wave in waves[: state.waves_done]))
         for wave in range(state.waves_done, len(waves)):
@@ -126,19 +127,26 @@ class TrainStage:
             for scan in executor.map(mine.ScanWork(self._run, self._features, self._scratch, norm), missing):
                 progress.advance(len(scan.task.image_ids))
             self._add_wave(state, [mine.wave_url(self._scratch, wave, task.part) for task in tasks])
-            self._refit(executor, state, wave, wave == len(waves) - 1, [m.part for m in markers], norm)
+            self._refit(executor, state, wave, wave == len(waves) - 1, positives, norm)
             state.waves_done = wave + 1
             state.save(self._scratch)
         progress.finish()
         return state
 
-    def _fresh_state(self, markers: Sequence[Marker]) -> MiningState:
-        found = [rows.map_rows(collect.positives_url(self._scratch, m.part)) for m in markers]
-        counts = np.sum([[len(r) for r in file.rows_of_classes(len(self._run.classes))] for file in found], axis=0)
-        return MiningState.fresh(counts.tolist(), found[0].features.shape[1])
+    def _positive_files(self, markers: Sequence[Marker]) -> list[tuple[str, ...]]:
+        """For every class the files that hold positives of it, so that a refit opens no other."""
+        found: list[list[str]] = [[] for _ in self._run.classes]
+        for url in [collect.positives_url(self._scratch, m.part) for m in markers]:
+            for urls, picked in zip(found, rows.map_rows(url).rows_of_classes(len(found)), strict=True):
+                if len(picked):
+                    urls.append(url)
+        return [tuple(urls) for urls in found]
+
+    def _feature_size(self, markers: Sequence[Marker]) -> int:
+        return int(rows.map_rows(collect.positives_url(self._scratch, markers[0].part)).features.shape[1])
 
     def _scan_tasks(self, wave: int, members: Sequence[tuple[str, str]]) -> list[mine.ScanTask]:
-        detectors = state_url(self._scratch, wave) if wave else None
+        detectors = detectors_url(self._scratch, wave) if wave else None
         return [
             mine.ScanTask(wave, part, tuple(image_id for _, image_id in group), detectors)
             for part, group in groupby(members, key=lambda member: member[0])
@@ -152,15 +160,25 @@ class TrainStage:
                 state.caches[index].add(np.stack([file, wanted[index]], axis=1))
             state.row_files.append(url)
 
-    def _refit(self, executor: Executor, state: MiningState, wave: int, is_last: bool, parts: Sequence[str], norm: float) -> None:
+    def _refit(
+        self, executor: Executor, state: MiningState, wave: int, is_last: bool, positives: Sequence[tuple[str, ...]], norm: float
+    ) -> None:
+        """Refits the classes that are due; those that an interrupted attempt has refitted after this wave are only read."""
         mining = self._run.config.mining
         due = [i for i in state.trained_classes if state.caches[i].must_refit(wave == 0, is_last, mining.retrain_after)]
-        positives = tuple(collect.positives_url(self._scratch, part) for part in parts)
-        tasks = [mine.RefitTask(wave, i, positives, tuple(state.row_files), state.caches[i].keys) for i in due]
-        for fit in sorted(executor.map(mine.RefitWork(self._run, norm), tasks), key=lambda report: report.class_index):
-            state.weights[fit.class_index] = fit.weights
-            state.biases[fit.class_index] = fit.bias
-            state.caches[fit.class_index].after_fit(fit.keep)
+        files_now = tuple(state.row_files)
+        tasks = [
+            mine.RefitTask(wave, i, positives[i], files_now, state.caches[i].keys, state.caches[i].added_since_fit)
+            for i in due
+            if not files.exists(refit_url(self._scratch, wave, i))
+        ]
+        for _ in executor.map(mine.RefitWork(self._run, self._scratch, norm), tasks):
+            pass
+        for index in due:
+            fit = mine.read_refit(self._scratch, wave, index)
+            state.weights[index] = fit.weights
+            state.biases[index] = fit.bias
+            state.caches[index].after_fit(fit.keep)
             state.telemetry.append(fit.telemetry)
 
     def _regress(self, executor: Executor, markers: Sequence[Marker], norms: dict[str, float]) -> dict[int, BoxRegressor]:

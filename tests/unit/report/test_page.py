@@ -78,7 +78,7 @@ def make(names=("apple", "pear"), text="plain", published=True):
         versions={"numpy": text, "Ray": "2"},
         examples=tuple(Example(text, names[0], 0.914, verdict, PICTURE, text) for verdict in ("true", "false", "missed")),
         failures=(Failure(text, text, text),),
-        telemetry=tuple(Refit(name, wave, 1000 * wave, 0.5, 0.25) for name in names for wave in (1, 4)),
+        telemetry=tuple(Refit(name, wave, 7, 1000 * wave, 900 * wave, 100, 0.5, 0.25) for name in names for wave in (1, 4)),
         published=(PublishedRow(text, dict.fromkeys(names, 58.4), 58.4, "Table 9"),) if published else (),
     )
 
@@ -171,7 +171,8 @@ def test_hand_example_of_numbers(plain):
     assert "Total time 1 min 02 s 2 stages" in section(plain, "overview")
     assert "apple 1,200 75.0 50.0 pear 1,200 75.0 50.0 Mean 75.0 50.0" in section(plain, "ap")
     assert "This run voc07 75.0 75.0 75.0 This run area 50.0 50.0 50.0 plain Table 9 58.4 58.4 58.4" in section(plain, "ap")
-    assert "apple 2 4 4,000 0.5 0.50 s" in section(plain, "mining")
+    assert "apple 2 4 7 4,500 200 4,000 0.5 0.50 s" in section(plain, "mining"), "a row per class"
+    assert "apple 1 900 1,000 100 0.5 0.25 s apple 4 3,600 4,000 100 0.5 0.25 s" in section(plain, "mining"), "a row per refit"
     assert "plain 1 min 01 s 30 0.492 2 1 2.00 s 1.00 s 3.00 s evaluate 0.50 s 0 – 1 0 – – –" in section(plain, "time")
     assert "plain plain plain" in section(plain, "failures")
     assert "title: plain root: here" in section(plain, "setup")
@@ -240,7 +241,7 @@ EMPTY = np.zeros(0)
         {"stages": ()},
         {"stages": (StageTiming("none", 0.0, 0, 0, 0, {}),)},
         {"telemetry": (), "failures": (), "published": (), "versions": {}, "config_yaml": ""},
-        {"telemetry": (Refit("unlisted", 1, 0, math.nan, 0.0),)},
+        {"telemetry": (Refit("unlisted", 1, 0, 0, 0, 0, math.nan, 0.0),)},
     ],
     ids=lambda changes: "-".join(changes),
 )

@@ -44,7 +44,7 @@ def samples():
         "no curve": plot_precision_recall(NOTHING, NOTHING),
         "ap": plot_average_precision(EVIL, {"voc07": [0.5, np.nan] * 4, "area": [0.4, np.nan] * 4}),
         "time": plot_stage_times(EVIL, [float(k) for k in range(8)], [{"read": 1.0, EVIL[0]: 2.0}, {}] * 4),
-        "mining": plot_mining(np.array([1, 2]), np.array([10, 5000]), np.array([0.1, 0.7])),
+        "mining": plot_mining(np.array([1, 2]), np.array([10, 5000]), np.array([10, 4995]), np.array([0.1, 0.7])),
     }
 
 
@@ -158,8 +158,8 @@ def test_bar_ends_where_the_stage_does_whatever_its_phases_sum_to():
 
 
 def test_one_refit_and_an_unknown_objective_are_drawn():
-    drawn = texts(plot_mining(np.array([1]), np.array([12]), np.array([np.nan])))
-    assert {"rows in the cache", "objective", "wave"} <= set(drawn)
+    drawn = texts(plot_mining(np.array([1]), np.array([12]), np.array([12]), np.array([np.nan])))
+    assert {"negatives in the cache; bars: newly found", "objective", "wave"} <= set(drawn)
 
 
 def test_phases_in_the_order_of_the_work():
