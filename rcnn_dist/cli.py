@@ -12,6 +12,7 @@ import typer
 from rcnn_dist import __version__
 from rcnn_dist.commands import weights
 from rcnn_dist.commands.detect import detect
+from rcnn_dist.commands.export import export
 from rcnn_dist.commands.runs import runs
 from rcnn_dist.errors import RcnnError
 
@@ -20,6 +21,7 @@ data = typer.Typer(no_args_is_help=True, help="Make data sets.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.command()(detect)
+runs.command()(export)
 app.add_typer(weights.app, name="weights")
 
 STOPPED = 75

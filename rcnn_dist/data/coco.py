@@ -12,6 +12,7 @@ from rcnn_dist.errors import BadAnnotationError, DataError
 from rcnn_dist.store import files
 
 Tree = dict[str, Any]
+Number = int | str  # COCO's own ids
 _FAR = 1e9  # no pixel lies there
 
 
@@ -27,17 +28,29 @@ class CocoDataset(AnnotatedDataset):
         super().__init__(last_name(root), root, splits)
 
     def read(self, split: str) -> AnnotationFile:
-        check_id(split, "split")
-        names = [f"annotations/instances_{split}.json", f"{split}/_annotations.coco.json", f"{split}.json"]
-        url = next((url for name in names if files.exists(url := files.join(self._base, name))), None)
-        if url is None:
-            raise DataError(f"no split {split!r}: {self._base} has none of {', '.join(names)}")
+        url = self._url(split)
         data = files.read_bytes(url)
         images = parse_instances(data, url)
         folders = [f"{split}/", f"images/{split}/", "images/", ""]
         first = next(iter(images), "")
         folder = next((f for f in folders if files.exists(files.join(self._base, f + first))), folders[0])
         return AnnotationFile({folder + name: found for name, found in images.items()}, hashlib.sha256(data).hexdigest())
+
+    def numbers(self, split: str) -> tuple[dict[str, Number], dict[str, Number]]:
+        """The file's own ids: of the images by our id, of the categories by name."""
+        url = self._url(split)
+        tree = _load(files.read_bytes(url), url)
+        categories = _unique(tree, "categories", "name", url) if "categories" in tree else {}
+        images = zip(self.image_ids(split), _unique(tree, "images", "file_name", url), strict=True)
+        return dict(images), {name: number for number, name in categories.items()}
+
+    def _url(self, split: str) -> str:
+        check_id(split, "split")
+        names = [f"annotations/instances_{split}.json", f"{split}/_annotations.coco.json", f"{split}.json"]
+        url = next((url for name in names if files.exists(url := files.join(self._base, name))), None)
+        if url is None:
+            raise DataError(f"no split {split!r}: {self._base} has none of {', '.join(names)}")
+        return url
 
 
 def parse_instances(data: bytes, source: str) -> dict[str, Annotation]:
@@ -84,9 +97,9 @@ def _entries(tree: Tree, key: str, source: str) -> list[Tree]:
     return entries
 
 
-def _unique(tree: Tree, key: str, name: str, source: str) -> dict[Any, str]:
+def _unique(tree: Tree, key: str, name: str, source: str) -> dict[Number, str]:
     """Id -> name of the entries of a list, both without repeats."""
-    found: dict[Any, str] = {}
+    found: dict[Number, str] = {}
     names: set[str] = set()
     for entry in _entries(tree, key, source):
         if "id" not in entry or not isinstance(entry.get(name), str) or not entry[name].strip():
