@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rcnn_dist.config import STAGES, RunConfig
 from rcnn_dist.errors import ConfigError, DataError, RunStoppedError
+from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
 from rcnn_dist.stages import detect, evaluate, extract, propose, report, train
@@ -42,6 +43,8 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
         if name not in config.run.stages:
             raise ConfigError(f"this run has the stages {', '.join(config.run.stages)}: add {name} to run.stages")
     _refuse_lost_place(config.run.dir)
+    if set(stages) - {propose.NAME}:
+        network_identity(config.network)  # weights that are missing are named now, not after hours of proposals
     run = Run(config)
     for split in run.splits:
         if not run.image_ids(split):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,7 +149,14 @@ def _code_identity(params: NetworkParams) -> dict[str, str]:
 
 def _file_digest(path: str, setting: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        state = Path(path).stat()
+        return _digest_of_state(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise ConfigError(f"network {setting}: {path} cannot be read ({error.strerror}): correct the path") from error
+
+
+@cache
+def _digest_of_state(path: str, _size: int, _modified: int) -> str:
+    """Read once for each state of a file: every shard asks for its run's fingerprint, and VGG16 has half a gigabyte."""
+    with Path(path).open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,8 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from rcnn_dist.cli import app
+from rcnn_dist.config import load_config
+from rcnn_dist.driver import config_file, run_stages
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.caffe_import.model import read_caffe_model, read_mean_image
 from rcnn_dist.features.caffe_import.wire import read_fields, read_varints
@@ -265,8 +267,15 @@ def params_dict(params):
 # --- auto and the commands
 
 
-def test_auto_finds_the_file_and_says_what_it_needs_without_one(tmp_path, monkeypatch, small_onet):
-    monkeypatch.setenv("RCNN_DIST_WEIGHTS", f"{tmp_path / 'none'}:{tmp_path / 'mine'}")
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """A search path that holds nothing."""
+    monkeypatch.setenv("RCNN_DIST_WEIGHTS", f"{tmp_path / 'mine'}:{tmp_path / 'none'}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_auto_finds_the_file_and_says_what_it_needs_without_one(tmp_path, own_folders, small_onet):
     params = NetworkParams("onet", weights="auto")
     for function in (network_identity, build_network):
         with pytest.raises(ConfigError, match=r"no onet\.safetensors lies in .*mine.*weights import FILE --network onet.*VGG_ILSVRC_16"):
@@ -278,12 +287,16 @@ def test_auto_finds_the_file_and_says_what_it_needs_without_one(tmp_path, monkey
     assert network_identity(NetworkParams(weights="auto")) == network_identity(NetworkParams())
 
 
-def test_the_commands_import_show_and_verify(tmp_path, monkeypatch, small_onet):
-    monkeypatch.setenv("RCNN_DIST_WEIGHTS", str(tmp_path / "mine"))
+def test_a_run_without_its_weights_ends_before_it_starts(own_folders):
+    with pytest.raises(ConfigError, match=r"no tnet\.safetensors lies in"):
+        run_stages(load_config(config_file("voc2007_fc7.yaml")))
+
+
+def test_the_commands_import_show_and_verify(tmp_path, own_folders, small_onet):
     run = CliRunner().invoke
     nothing = run(app, ["weights", "show"]).output
     assert "onet: none; import VGG_ILSVRC_16_layers.caffemodel" in nothing
-    assert f"looked in: {tmp_path / 'mine'}, weights," in nothing
+    assert f"looked in: {tmp_path / 'mine'}, {tmp_path / 'none'}, weights, {tmp_path / 'cache'}" in nothing
     source = caffe_model(tmp_path / "vgg.caffemodel", small_onet, ONET_ORDER)
     assert "from vgg.caffemodel, sha256" in run(app, ["weights", "import", source, "--network", "onet"]).output
     shown = run(app, ["weights", "show", "onet"]).output
