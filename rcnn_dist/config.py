@@ -22,10 +22,13 @@ from rcnn_dist.features.networks import NetworkParams
 from rcnn_dist.features.scaling import ScalingParams
 from rcnn_dist.features.warp import WarpParams
 from rcnn_dist.proposals.opencv import OpenCvParams
+from rcnn_dist.proposals.precomputed import PrecomputedParams
+from rcnn_dist.proposals.sliding_window import SlidingWindowParams
 from rcnn_dist.regress.ridge import BoxRegressionParams
 
 StageName = Literal["propose", "extract", "train", "detect", "evaluate", "report"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
+ProposalSourceName = Literal["opencv", "selective_search", "sliding_window", "precomputed"]
 _OF_ONE_SPLIT = frozenset({"propose", "extract", "train"})  # stages that work without test images
 
 
@@ -53,9 +56,11 @@ class DataSection:
 
 @dataclass(frozen=True)
 class ProposalsSection:
-    source: Literal["opencv", "selective_search"] = "opencv"  # OpenCV's, or our own
-    preset: Literal["swift", "paper", "quality"] = "swift"  # of our own
+    source: ProposalSourceName = "opencv"  # OpenCV's or our own search, windows without a search, or boxes from files
+    preset: Literal["swift", "paper", "quality"] = "swift"  # of selective_search
     opencv: OpenCvParams = field(default_factory=OpenCvParams)
+    sliding_window: SlidingWindowParams = field(default_factory=SlidingWindowParams)
+    precomputed: PrecomputedParams = field(default_factory=PrecomputedParams)
 
 
 @dataclass(frozen=True)
@@ -166,15 +171,17 @@ def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunCo
         config = RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from error
-    _check_stages(config, source)
+    _check_sections(config, source)
     return config
 
 
-def _check_stages(config: RunConfig, source: str) -> None:
-    """Refuses sections that do not fit the stages of the run."""
+def _check_sections(config: RunConfig, source: str) -> None:
+    """Refuses sections that do not fit each other."""
     untested = [stage for stage in config.run.stages if stage not in _OF_ONE_SPLIT]
     if config.data.test is None and untested:
         raise ConfigError(f"{source}: the stage {untested[0]} needs test images: set data.test, or run.stages without it")
+    if config.proposals.source == "precomputed" and not config.proposals.precomputed.files:
+        raise ConfigError(f"{source}: proposals.precomputed.files is empty: name the Parquet or .mat files that hold the boxes")
     if "train" not in config.run.stages:
         return
     layers = config.extract.layers

@@ -24,6 +24,7 @@ def detect(
     run: Annotated[str, typer.Option(help="The directory of a trained run.")],
     out: Annotated[str, typer.Option(help="The folder for detections.json and the drawn pictures.")] = "detections",
     precision: Annotated[float | None, typer.Option(min=0, max=1, help="Show what is right this often on the run's test images.")] = None,
+    proposals: Annotated[str | None, typer.Option(help="Another source of proposals than the run's: selective_search, opencv ...")] = None,
     score: Annotated[float | None, typer.Option(help="Show what scores at least this, in place of a precision.")] = None,
 ) -> None:
     """Detect objects in photographs; exit code 3 where some of them cannot be read.
@@ -35,7 +36,7 @@ def detect(
     from rcnn_dist.stages.photos import PhotoDetector, find_photos
     from rcnn_dist.stages.trained import open_trained
 
-    trained = open_trained(run)
+    trained = open_trained(run, {} if proposals is None else {"source": proposals})
     thresholds = _thresholds(trained, precision, score)
     urls = find_photos(photos)
     set_threads(trained.config.runtime.threads_per_worker)  # as in the run: the bits of a product depend on it

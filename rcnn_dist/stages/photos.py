@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.config import ProposalsSection
 from rcnn_dist.data.images import ENDINGS, decode_image
 from rcnn_dist.errors import BadImageError, ConfigError
-from rcnn_dist.stages import extract, propose
+from rcnn_dist.stages import extract
 from rcnn_dist.stages.detect import ImageDetector
 from rcnn_dist.stages.models import load_model
+from rcnn_dist.stages.proposal_sources import search
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.trained import TrainedRun
 from rcnn_dist.store import files
@@ -60,15 +60,13 @@ class PhotoDetections:
 class PhotoDetector:
     """Proposes, extracts, scores and suppresses in this process."""
 
-    def __init__(self, trained: TrainedRun, thresholds: Mapping[str, float | None], proposals: ProposalsSection | None = None) -> None:
+    def __init__(self, trained: TrainedRun, thresholds: Mapping[str, float | None]) -> None:
         """Loads models and network.
 
         Args:
             thresholds: class -> lowest score that counts; None: the class is left out.
-            proposals: another source than the run's.
         """
         self._config = trained.config
-        self._proposals = proposals or trained.config.proposals
         self._thresholds = {name: score for name, score in thresholds.items() if score is not None}
         model = load_model(files.join(trained.url, trained.models), tuple(self._thresholds))
         self._detector = ImageDetector(trained.config, model)
@@ -76,7 +74,7 @@ class PhotoDetector:
 
     def detect(self, image: Array) -> PhotoDetections:
         """The kept detections of an image (uint8 [H, W, 3]) whose score is at least their class's threshold."""
-        boxes = propose.search(image, self._proposals)[: self._config.extract.max_proposals]
+        boxes = search(image, self._config.proposals)[: self._config.extract.max_proposals]
         boxes = boxes.astype(np.float32).astype(np.float64)  # as tables hold them
         height, width = image.shape[:2]
         found = self._detector.detect((width, height), boxes, self._extractor.extract(image, boxes))

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.config import ProposalsSection
 from rcnn_dist.data.images import decode_image
 from rcnn_dist.errors import BadImageError
-from rcnn_dist.proposals.opencv import OpenCvParams, opencv_selective_search
-from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search
 from rcnn_dist.stages.base import ShardStage, ShardTask
+from rcnn_dist.stages.proposal_sources import ProposalSource, params_of
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
@@ -34,15 +32,17 @@ def inputs(run: Run) -> dict[str, Any]:
     """All that shapes the proposals, named as the configuration names it."""
     data, section = run.config.data, run.config.proposals
     return {
-        "proposals": {"source": section.source, section.source: asdict(_params(section))},
+        "proposals": {"source": section.source, section.source: _source_identity(run)},
         "data": {"max_pixels": data.max_pixels, "exif_rotation": data.exif_rotation},
         "run": {"shard_images": run.config.run.shard_images},
         "image ids": {split: run.ids_digest(split) for split in run.splits},
     }
 
 
-def _params(section: ProposalsSection) -> OpenCvParams | SelectiveSearchParams:
-    return section.opencv if section.source == "opencv" else PRESETS[section.preset]
+def _source_identity(run: Run) -> dict[str, Any]:
+    """The source's parameters; of tables their bytes, wherever they lie."""
+    section = run.config.proposals
+    return {"bytes": run.files_digest(section.precomputed.files)} if section.source == "precomputed" else asdict(params_of(section))
 
 
 class ProposeStage(ShardStage):
@@ -73,9 +73,14 @@ class ProposeWorker(ShardWorker):
         self._run = run
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
+        source = ProposalSource(self._run.config.proposals, task.wanted)
         for image_id, image in read_images(self._run, task.wanted, shard, NAME):
-            with shard.timed("compute"):
-                boxes = search(image, self._run.config.proposals)
+            try:
+                with shard.timed("compute"):
+                    boxes = source.boxes(image_id, image)
+            except BadImageError as error:
+                shard.fail(image_id, NAME, str(error))
+                continue
             height, width = image.shape[:2]
             n = len(boxes)
             columns = {
@@ -86,12 +91,6 @@ class ProposeWorker(ShardWorker):
                 **box_columns(boxes),
             }
             shard.add(image_id, make_table(PROPOSALS, columns))
-
-
-def search(image: Array, section: ProposalsSection) -> Array:
-    """The proposals of an image, float64 [R, 4], best first."""
-    params = _params(section)
-    return opencv_selective_search(image, params) if isinstance(params, OpenCvParams) else selective_search(image, params)
 
 
 def read_images(run: Run, image_ids: tuple[str, ...], shard: ShardWriter, stage: str) -> Iterator[tuple[str, Array]]:

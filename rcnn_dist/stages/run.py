@@ -1,7 +1,7 @@
 """One run: its configuration, its data set, and where its files lie."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
 from rcnn_dist.data.layouts import LAYOUTS, Source
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
 from rcnn_dist.store import files
+from rcnn_dist.store.box_tables import content_digest
 
 
 class Run:
@@ -85,6 +86,10 @@ class Run:
     def annotations_digest(self, split: str) -> str:
         """What changes with the ids of a split or their annotations."""
         return self._digest(f"annotations {split}", lambda: self.dataset.fingerprint(self.image_set(split)))
+
+    def files_digest(self, urls: Sequence[str]) -> str:
+        """What changes with the bytes of some input files."""
+        return self._digest(f"files {' '.join(urls)}", lambda: content_digest(urls))
 
     def _digest(self, key: str, compute: Callable[[], str]) -> str:
         if key not in self._digests:

@@ -1,6 +1,7 @@
 """A trained run, opened again from its directory alone: neither its data nor its features have to be there."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +27,13 @@ class TrainedRun:
     classes: tuple[str, ...]
 
 
-def open_trained(run_url: str) -> TrainedRun:
+def open_trained(run_url: str, proposals: Mapping[str, Any] | None = None) -> TrainedRun:
     """Opens a run whose training has ended.
 
     The configuration is the one that its models were trained with, save for the section `detect`, which is the latest.
+
+    Args:
+        proposals: values to change in the section of that name.
 
     Raises:
         ConfigError: there is no run at that place.
@@ -45,6 +49,7 @@ def open_trained(run_url: str) -> TrainedRun:
         raise MissingShardError(f"{run_url} is not trained: rcnn-dist run {run_url}/config.yaml goes on with it")
     latest = yaml.safe_load(files.read_bytes(files.join(run_url, "config.yaml")))
     tree = {**manifest["config"], "detect": latest["detect"], "run": {**manifest["config"]["run"], "dir": run_url}}
+    tree["proposals"] |= proposals or {}
     return TrainedRun(run_url, make_config(tree, run_url), folders[0], tuple(entry["class"] for entry in manifest["files"]))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.dataset as pads
 from fsspec.implementations.local import LocalFileSystem
 
 from rcnn_dist.errors import StoreError
@@ -47,6 +49,16 @@ def list_tree(url: str) -> list[str]:
 def is_folder(url: str) -> bool:
     fs, path = _locate(url)
     return bool(fs.isdir(path))
+
+
+def open_dataset(url: str, schema: pa.Schema | None = None) -> pads.Dataset:
+    """The Parquet files at a url, or of all folders below it; read as `schema` where one is given.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+    """
+    fs, path = _locate(url)
+    return pads.dataset(path, filesystem=fs, format="parquet", schema=schema, exclude_invalid_files=False)
 
 
 def read_bytes(url: str) -> bytes:

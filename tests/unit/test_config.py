@@ -50,7 +50,7 @@ def test_a_config_survives_the_way_through_yaml():
         ("data: {rooot: x}", "unknown key 'data.rooot'; did you mean 'root'?"),
         ("proposals: {opencv: {sead: 1}}", "unknown key 'proposals.opencv.sead'; did you mean 'seed'?"),
         ("mining: {wave_images: many}", "mining.wave_images: Input should be a valid integer"),
-        ("proposals: {source: magic}", "proposals.source: Input should be 'opencv' or 'selective_search'"),
+        ("proposals: {source: magic}", "proposals.source: Input should be 'opencv', 'selective_search', 'sliding_window' or 'precomputed'"),
         ("classify: {layer: fc9}", "classify.layer is 'fc9', which extract.layers"),
         ("data: {test: null}", "the stage detect needs test images: set data.test, or run.stages without it"),
         ("run: {stages: [train, tran]}", "run.stages.1: Input should be 'propose'"),
