@@ -72,5 +72,20 @@ def svm(
     _report("svm", json_path, rows=rows or [6000, 21000], size=size, repeats=repeats, run_dir=run)
 
 
+@app.command()
+def networks(
+    batch_size: Annotated[int, typer.Option(min=1, help="Regions of a forward.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Forwards of each network.")] = 10,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of torch; its own choice, if not given.")] = None,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Also through torch.compile.")] = False,
+    json_path: Json = None,
+) -> None:
+    """T-Net and O-Net against torchvision's models of the same cost: regions per second, float32 and bfloat16.
+
+    Example: python jobs/benchmark.py networks --threads 2 --json networks.json
+    """
+    _report("networks", json_path, batch_size=batch_size, rounds=rounds, threads=threads, compiled=compiled)
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))

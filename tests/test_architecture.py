@@ -16,7 +16,7 @@ LAYERS = {
     "store": 3, "data": 4, "config": 5, "stages": 6, "runtime": 7, "driver": 8, "summary": 9, "commands": 10, "cli": 11, "benchmarks": 9,
 }  # fmt: skip
 SIDEWAYS = {("detect", "regress")}
-ONLY_IN = {"ray": {"runtime"}, "pyarrow": {"store"}, "fsspec": {"store"}, "torch": {"features"}}
+ONLY_IN = {"ray": {"runtime"}, "pyarrow": {"store"}, "fsspec": {"store"}, "torch": {"features", "benchmarks"}}
 
 
 def imports(path):

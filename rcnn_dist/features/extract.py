@@ -41,6 +41,8 @@ class Extractor:
             raise ConfigError(f"network {network.name} has no layer {unknown[0]!r}: it has {', '.join(network.layers)}")
         self._dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
         self._network = network.to(device, self._dtype).to(memory_format=torch.channels_last).eval()
+        if device.type == "cpu":
+            self._network.prepare_for_cpu(params.batch_size)
         self._std = torch.from_numpy(network.preprocess.std).to(device)[:, None, None]
         self._params = params
         self._device = device

@@ -51,6 +51,9 @@ class Network(nn.Module, ABC):
     def forward(self, batch: Float[Tensor, "B 3 S S"], layers: tuple[str, ...]) -> dict[str, Float[Tensor, "B _"]]:
         """The layers asked for; what comes after the last of them is not computed."""
 
+    def prepare_for_cpu(self, batch_size: int) -> None:
+        """Make inference on a CPU faster where that is possible; the weights can neither be trained nor saved any more."""
+
     def load_weights(self, path: str) -> None:
         """Take the weights of a file of `state_dict()`.
 

@@ -1,5 +1,7 @@
 """T-Net and O-Net: the sizes and counts of the paper, and every layer against a forward written in NumPy."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -126,11 +128,21 @@ def test_bfloat16_features_stay_near_those_of_float32(narrow_onet):
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     boxes = np.array([[5.0, 6, 60, 80], [20, 10, 110, 60]])
     found = {
-        name: Extractor(narrow_onet.float(), ExtractParams(("fc7",), 2, name), torch.device("cpu")).extract(image, boxes)["fc7"]
+        name: Extractor(deepcopy(narrow_onet), ExtractParams(("fc7",), 2, name), torch.device("cpu")).extract(image, boxes)["fc7"]
         for name in ("float32", "bfloat16")
     }
     exact, rounded = (values.astype(np.float32) for values in found.values())
     assert 0 < np.linalg.norm(exact - rounded) < 0.05 * np.linalg.norm(exact)
+
+
+def test_weights_packed_for_a_cpu_give_the_same_features_up_to_rounding(narrow_onet):
+    batch = pixels(narrow_onet)
+    with torch.inference_mode():
+        exact = narrow_onet(batch, ("fc7",))["fc7"]
+        narrow_onet.prepare_for_cpu(len(batch))
+        packed = narrow_onet(batch, ("fc7",))["fc7"]
+    assert (packed - exact).abs().max() < 1e-5 * exact.max()
+    assert "fc7.weight" not in narrow_onet.state_dict()
 
 
 def test_an_input_size_that_does_not_suit_the_network_is_refused():
