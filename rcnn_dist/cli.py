@@ -4,7 +4,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,14 +13,16 @@ from rcnn_dist.commands import weights
 from rcnn_dist.commands.detect import detect
 from rcnn_dist.commands.export import export
 from rcnn_dist.commands.runs import runs
+from rcnn_dist.commands.validate import validate
 from rcnn_dist.errors import RcnnError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-data = typer.Typer(no_args_is_help=True, help="Make data sets.")
+data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.command()(detect)
 runs.command()(export)
+data.command()(validate)
 app.add_typer(weights.app, name="weights")
 
 STOPPED = 75
@@ -101,12 +102,9 @@ def run(
 def run_config(config: str, overrides: list[str], stages: str | None) -> None:
     """What `rcnn-dist run` and the jobs do."""
     from rcnn_dist.config import load_config
-    from rcnn_dist.driver import config_file
+    from rcnn_dist.driver import find_config
 
-    path = Path(config)
-    if not path.exists() and path.parent == Path():
-        path = config_file(path.name)
-    _run(load_config(path, overrides), stages)
+    _run(load_config(find_config(config), overrides), stages)
 
 
 def run_job(about: str | None, default_config: str) -> int:

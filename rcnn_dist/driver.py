@@ -114,6 +114,12 @@ def make_executor(config: RunConfig) -> Iterator[Executor]:
         yield RayExecutor(config.runtime)
 
 
+def find_config(name: str) -> Path:
+    """A configuration by its path, or one that comes with the package by its name."""
+    path = Path(name)
+    return config_file(name) if path.parent == Path() and not path.exists() else path
+
+
 def config_file(name: str) -> Path:
     """A configuration that comes with the package: beside it in a checkout, inside it where it was installed.
 

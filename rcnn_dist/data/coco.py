@@ -26,6 +26,7 @@ class CocoDataset(AnnotatedDataset):
 
     def __init__(self, root: str, splits: tuple[str, ...]) -> None:
         super().__init__(last_name(root), root, splits)
+        self._sizes: dict[str, tuple[Any, Any]] | None = None
 
     def read(self, split: str) -> AnnotationFile:
         url = self._url(split)
@@ -43,6 +44,15 @@ class CocoDataset(AnnotatedDataset):
         categories = _unique(tree, "categories", "name", url) if "categories" in tree else {}
         images = zip(self.image_ids(split), _unique(tree, "images", "file_name", url), strict=True)
         return dict(images), {name: number for number, name in categories.items()}
+
+    def stated_size(self, image_id: str) -> tuple[int, int] | None:
+        if self._sizes is None:
+            self._sizes = {}
+            for split in self._splits:
+                entries = _load(files.read_bytes(url := self._url(split)), url)["images"]
+                self._sizes |= dict(zip(self.image_ids(split), ((e.get("width"), e.get("height")) for e in entries), strict=True))
+        width, height = self._sizes.get(image_id, (None, None))
+        return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
     def _url(self, split: str) -> str:
         check_id(split, "split")

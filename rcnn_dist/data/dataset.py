@@ -50,6 +50,10 @@ class Dataset(Protocol):
         """The annotated objects, not yet clipped to the image; None where there is no annotation."""
         ...
 
+    def stated_size(self, image_id: str) -> tuple[int, int] | None:
+        """(width, height) of the image as its annotation says, which is often wrong; None where it says nothing."""
+        ...
+
     def fingerprint(self, split: str) -> str:
         """Hex sha256 over the split's ids, in order, and the bytes of their annotations; the pixels take no part.
 

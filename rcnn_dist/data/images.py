@@ -5,7 +5,7 @@ import struct
 import warnings
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -86,6 +86,20 @@ def image_size(data: bytes) -> tuple[int, int]:
         BadImageError: the bytes are empty, no image, or end within the header.
     """
     return _open(data).size
+
+
+def exif_orientation(data: bytes) -> int:
+    """1 to 8 as EXIF counts orientations; 1, upright, where the file says nothing.
+
+    Raises:
+        BadImageError: as image_size.
+    """
+    try:
+        return int(_open(data).getexif().get(ExifTags.Base.Orientation, 1))
+    except BadImageError:
+        raise
+    except Exception:  # damaged metadata says nothing
+        return 1
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:

@@ -52,6 +52,9 @@ class PathDataset(ABC):
     def objects(self, image_id: str) -> Objects | None:  # noqa: ARG002
         return None
 
+    def stated_size(self, image_id: str) -> tuple[int, int] | None:  # noqa: ARG002
+        return None
+
     def fingerprint(self, split: str) -> str:
         return hashlib.sha256("\n".join(self.image_ids(split)).encode()).hexdigest()
 

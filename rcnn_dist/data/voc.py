@@ -87,6 +87,14 @@ class VocDataset:
             self._objects[image_id] = None if data is None else parse_annotation(data, self._annotation_url(image_id))
         return self._objects[image_id]
 
+    def stated_size(self, image_id: str) -> tuple[int, int] | None:
+        """The element `size`; None where there is no annotation, none that can be read, or no whole numbers in it."""
+        try:
+            node = ElementTree.fromstring(self._annotation(image_id) or b"", forbid_dtd=True).find("size")
+            return None if node is None else (int(node.findtext("width") or ""), int(node.findtext("height") or ""))
+        except (ElementTree.ParseError, ValueError, LookupError):
+            return None
+
     def fingerprint(self, split: str) -> str:
         """Hex sha256 over the split's ids, in order, and the bytes of their annotations; the pixels take no part."""
         digest = hashlib.sha256()

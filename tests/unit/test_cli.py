@@ -11,7 +11,9 @@ from rcnn_dist.errors import ConfigError, RunStoppedError, TooManyFailuresError
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "detect", "runs verify", "runs export", "runs status", "runs retry", "data generate"])
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "detect", "runs verify", "runs export", "runs status", "runs retry", "data generate", "data validate"]
+)
 def test_every_command_has_help_with_an_example(command):
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
