@@ -147,7 +147,7 @@ def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: I
     """
     figure = Figure(figsize=(2.7, 2.3))
     upper: Axes | None = None
-    cache = "negatives in the cache; bars: newly found"
+    cache = "negatives, and bars: newly found"
     for values, name, colour, bottom in ((negatives, cache, _BLUE, 0.59), (objective, "objective", _ORANGE, 0.16)):
         axes = upper = figure.add_axes((0.17, bottom, 0.78, 0.31), sharex=upper)
         if name == cache:
@@ -156,7 +156,7 @@ def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: I
         axes.set_title(name, loc="left", fontsize=9, pad=3)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(3))
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(EngFormatter(sep="") if name == cache else "{x:g}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(True)
         axes.tick_params(labelbottom=name == "objective")

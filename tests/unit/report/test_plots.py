@@ -159,7 +159,7 @@ def test_bar_ends_where_the_stage_does_whatever_its_phases_sum_to():
 
 def test_one_refit_and_an_unknown_objective_are_drawn():
     drawn = texts(plot_mining(np.array([1]), np.array([12]), np.array([12]), np.array([np.nan])))
-    assert {"negatives in the cache; bars: newly found", "objective", "wave"} <= set(drawn)
+    assert {"negatives, and bars: newly found", "objective", "wave"} <= set(drawn)
 
 
 def test_phases_in_the_order_of_the_work():
