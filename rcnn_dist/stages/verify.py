@@ -34,7 +34,10 @@ def verify_run(run_url: str) -> Verification:
     Raises:
         ConfigError: there is no run at that place.
     """
-    record = read_record(run_url)
+    try:
+        record = read_record(run_url)
+    except DamagedFileError as error:
+        return Verification(damaged=[str(error)])
     if not record:
         raise ConfigError(f"{run_url} holds no run.json: give the directory of a run, its run.dir")
     found, hasher = Verification(), hashlib.sha256()

@@ -79,8 +79,7 @@ def read_marker(folder: str, part: str) -> Marker | None:
 
 def write_signed(url: str, content: Mapping[str, Any]) -> None:
     """Writes a JSON object with a digest of itself."""
-    signed = {**content, "digest": hashlib.sha256(_canonical(content)).hexdigest()}
-    files.write_bytes(url, json.dumps(signed, indent=1, sort_keys=True).encode())
+    files.write_bytes(url, _signed(content))
 
 
 def read_signed(url: str) -> dict[str, Any]:
@@ -88,18 +87,24 @@ def read_signed(url: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFileError: it is no JSON object or its digest does not fit.
+        DamagedFileError: it is no JSON object, or not byte for byte what `write_signed` writes for its content.
     """
     try:
-        content = json.loads(files.read_bytes(url))
-        digest = content.pop("digest")
+        data = files.read_bytes(url)
+        content = json.loads(data)
+        del content["digest"]
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamagedFileError(f"{url}: not a marker or manifest ({error}); delete it and run the same command again") from error
-    if hashlib.sha256(_canonical(content)).hexdigest() != digest:
+    if _signed(content) != data:
         raise DamagedFileError(f"{url}: its digest does not fit its content; delete it and run the same command again")
     return dict(content)
+
+
+def _signed(content: Mapping[str, Any]) -> bytes:
+    signed = {**content, "digest": hashlib.sha256(_canonical(content)).hexdigest()}
+    return json.dumps(signed, indent=1, sort_keys=True).encode()
 
 
 def _canonical(value: Any) -> bytes:

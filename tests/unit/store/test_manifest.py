@@ -12,21 +12,18 @@ def test_a_marker_comes_back_as_it_was(tmp_path):
     assert read_marker(str(tmp_path), "part-00001") is None
 
 
-def test_every_flipped_bit_of_a_marker_is_found_or_harmless(tmp_path):
+def test_every_flipped_bit_of_a_marker_is_found(tmp_path):
     url = str(tmp_path / "m.json")
-    content = {"rows": 12, "sha256": "00ff"}
+    content = {"rows": 12, "sha256": "00ff", "seconds": 1e-07, "images": ["caf\u00e9"]}
     write_signed(url, content)
+    assert read_signed(url) == content
     good = files.read_bytes(url)
-    found = 0
     for bit in range(len(good) * 8):
         bad = bytearray(good)
         bad[bit // 8] ^= 1 << bit % 8
         files.write_bytes(url, bytes(bad))
-        try:
-            assert read_signed(url) == content, "a change that goes unnoticed must be one of white space"
-        except DamagedFileError:
-            found += 1
-    assert found > len(good) * 6
+        with pytest.raises(DamagedFileError):
+            read_signed(url)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"null", b"\xff\xfe", b'{"digest": 3}'])
