@@ -3,20 +3,26 @@
 Numba writes the machine code to `NUMBA_CACHE_DIR` where that is set, else beside the source, else (a read-only package) under the
 user's cache folder; where none can be written, every process compiles for itself and is told so once. An entry belongs to one
 processor model and one source file, its writes are atomic: many workers of a node, or many nodes of a shared disk, may use
-one folder. Kernels call only kernels of their own file, because numba looks at no other file to see that an entry is stale.
+one folder; where many processes start at once, `one_compiles` lets the first do it for all. Kernels call only kernels of their own
+file, because numba looks at no other file to see that an entry is stale.
 
 No kernel asks for fast mathematics, with one exception: `compiled_sum` lets a sum of products be taken in the order that the
 processor's vectors suggest. Such a sum has the same bits on every run on one kind of processor, and other last bits on another.
 """
 
+import fcntl
 import inspect
+import os
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from numba import njit
 
-__all__ = ["compiled", "compiled_sum"]
+__all__ = ["compiled", "compiled_sum", "one_compiles"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,3 +42,20 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     except RuntimeError:
         warnings.warn("no folder for compiled kernels can be written: set NUMBA_CACHE_DIR to one that can", RuntimeWarning, stacklevel=3)
         return njit(nogil=True, error_model="numpy", **options)(source)
+
+
+@contextmanager
+def one_compiles() -> Iterator[None]:
+    """For a block that calls kernels for the first time in a process: of the processes of this machine one goes first.
+
+    The others wait until it is through, and then load together what it has compiled.
+    """
+    lock = os.open(Path(tempfile.gettempdir()) / f"rcnn_dist-compiles-{os.getuid()}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)

@@ -55,9 +55,22 @@ class DataSection:
 
 
 @dataclass(frozen=True)
+class SelectiveSearchSection:
+    """Values of `SelectiveSearchParams` that replace the preset's; None: as the preset has it."""
+
+    resolution: float | None = None
+    canonical_width: int | None = None
+    max_pixels: int | None = None
+    min_side: int | None = None
+    resize_width: int | None = None  # 500 for ILSVRC
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class ProposalsSection:
-    source: ProposalSourceName = "opencv"  # OpenCV's or our own search, windows without a search, or boxes from files
+    source: ProposalSourceName = "selective_search"  # our own search or OpenCV's, windows without a search, or boxes from files
     preset: Literal["swift", "paper", "quality"] = "swift"  # of selective_search
+    selective_search: SelectiveSearchSection = field(default_factory=SelectiveSearchSection)
     opencv: OpenCvParams = field(default_factory=OpenCvParams)
     sliding_window: SlidingWindowParams = field(default_factory=SlidingWindowParams)
     precomputed: PrecomputedParams = field(default_factory=PrecomputedParams)

@@ -70,7 +70,8 @@ def _describe(labels: Array, codes: Array, count: int) -> tuple[Array, Array, Ar
     boxes = np.empty((count, 4), np.int32)
     boxes[:, :2], boxes[:, 2:] = max(height, width), 0
     counts = np.zeros((count, HISTOGRAM_SIZE), np.int32)
-    first, second, third = _TEXTURE_START, _TEXTURE_START + _TEXTURE_BINS, _TEXTURE_START + 2 * _TEXTURE_BINS
+    first = np.uint64(_TEXTURE_START)  # unsigned indices need no check for negative ones
+    second, third = first + np.uint64(_TEXTURE_BINS), first + np.uint64(2 * _TEXTURE_BINS)
     for y in range(height):
         row = labels[y]
         a, b, c, d, e, f = codes[0, y], codes[1, y], codes[2, y], codes[3, y], codes[4, y], codes[5, y]

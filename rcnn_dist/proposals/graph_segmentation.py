@@ -1,127 +1,23 @@
 """Step 1 of selective search: the initial regions, after Felzenszwalb and Huttenlocher (IJCV 2004).
 
-Pixels are nodes, neighbours are joined by edges weighted with their colour distance. Edges are taken in order of weight; two
-components become one where the edge is no heavier than what holds each of them together, plus k / size. Components under the
-minimum size then join a neighbour. A greater k gives larger regions.
+The edges of the graph of pixels are taken in order of weight; two components become one where the edge is no heavier than what
+holds each of them together, plus k / size. Components under the minimum size then join a neighbour. A greater k gives larger regions.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from rcnn_dist.arrays import Array, Float32, UInt8
+from rcnn_dist.arrays import Array, Float32
 from rcnn_dist.compiled import compiled
+from rcnn_dist.proposals.pixel_graph import BUCKET_WEIGHTS
 
-__all__ = ["coarsen", "segment", "smooth", "sorted_edges"]
+__all__ = ["RegionGraph", "coarsen", "segment"]
 
-_LIGHTEST = 2.0**-10  # squared weights below are one bucket
-_BUCKET_BITS = 14  # of a float32's 23 bits of fraction dropped: buckets of 0.1% of the weight
 _BLOCK = 256  # edges looked at together
-
-
-def _gaussian(sigma: float) -> Float32[Array, " T"]:
-    radius = max(1, math.ceil(3 * sigma))
-    weights = np.exp(-0.5 * (np.arange(radius + 1) / max(sigma, 1e-3)) ** 2)
-    return (weights / (weights[0] + 2 * weights[1:].sum())).astype(np.float32)
-
-
-@compiled
-def _convolve(planes: Array, weights: tuple[np.float32, ...]) -> Array:
-    """`weights` is a tuple, so that the loops over it are unrolled and those over a row vectorised."""
-    channels, height, width = planes.shape
-    radius = len(weights) - 1
-    out = np.empty((channels, height, width), np.float32)
-    line = np.empty(width + 2 * radius, np.float32)
-    for c in range(channels):
-        for y in range(height):
-            for x in range(width):
-                total = weights[0] * np.float32(planes[c, y, x])
-                for t in range(1, len(weights)):
-                    total += weights[t] * np.float32(np.int32(planes[c, max(y - t, 0), x]) + np.int32(planes[c, min(y + t, height - 1), x]))
-                line[radius + x] = total
-            line[:radius] = line[radius]
-            line[radius + width :] = line[radius + width - 1]
-            for x in range(width):
-                total = weights[0] * line[radius + x]
-                for t in range(1, len(weights)):
-                    total += weights[t] * (line[radius + x - t] + line[radius + x + t])
-                out[c, y, x] = total
-    return out
-
-
-def smooth(planes: UInt8[Array, "3 H W"], sigma: float) -> Float32[Array, "3 H W"]:
-    """The planes under a Gaussian of `sigma` pixels, cut at 3 sigma, the image's border pixels repeated outwards."""
-    return _convolve(planes, tuple(_gaussian(sigma)))
-
-
-_FIRST_BUCKET = int(np.float32(_LIGHTEST).view(np.int32)) >> _BUCKET_BITS
-_BUCKETS = (int(np.float32(2.0**18).view(np.int32)) >> _BUCKET_BITS) - _FIRST_BUCKET + 1
-_MIDDLES = (((np.arange(_BUCKETS, dtype=np.int64) + _FIRST_BUCKET) << _BUCKET_BITS) + (1 << (_BUCKET_BITS - 1))).astype(np.int32)
-BUCKET_WEIGHTS = np.sqrt(_MIDDLES.view(np.float32).astype(np.float64)).astype(np.float32)
-
-
-@compiled
-def _bucket_row(planes: Array, y: int, first: int, dy: int, dx: int, count: int, squares: Array, buckets: Array) -> None:
-    """Buckets of the edges from row y, columns first.. to the pixels (dy, dx) away."""
-    a, b, c = planes[0, y, first:], planes[1, y, first:], planes[2, y, first:]
-    d, e, f = planes[0, y + dy, first + dx :], planes[1, y + dy, first + dx :], planes[2, y + dy, first + dx :]
-    for x in range(count):
-        u, v, w = a[x] - d[x], b[x] - e[x], c[x] - f[x]
-        squares[x] = u * u + v * v + w * w
-    bits = squares.view(np.int32)
-    for x in range(count):
-        buckets[first + x] = np.uint16(max((bits[x] >> _BUCKET_BITS) - _FIRST_BUCKET, 0))
-
-
-@compiled
-def _edge_buckets(planes: Array, directions: int) -> Array:
-    """Bucket of the edge from each pixel to its right, lower, lower right and lower left neighbour; `_BUCKETS` where there is none."""
-    _, height, width = planes.shape
-    buckets = np.empty((directions, height, width), np.uint16)
-    squares = np.empty(width, np.float32)
-    for y in range(height):
-        buckets[0, y, width - 1] = _BUCKETS
-        _bucket_row(planes, y, 0, 0, 1, width - 1, squares, buckets[0, y])
-        if y == height - 1:
-            buckets[1:, y] = _BUCKETS
-            break
-        _bucket_row(planes, y, 0, 1, 0, width, squares, buckets[1, y])
-        if directions == 4:
-            buckets[2, y, width - 1] = _BUCKETS
-            _bucket_row(planes, y, 0, 1, 1, width - 1, squares, buckets[2, y])
-            buckets[3, y, 0] = _BUCKETS
-            _bucket_row(planes, y, 1, 1, -1, width - 1, squares, buckets[3, y])
-    return buckets
-
-
-@compiled
-def _counting_sort(buckets: Array) -> tuple[Array, Array]:
-    directions = len(buckets)
-    flat = buckets.reshape(directions, -1)
-    ends = np.zeros(_BUCKETS + 2, np.int32)
-    for d in range(directions):
-        for b in flat[d]:
-            ends[b + 1] += 1
-    for b in range(_BUCKETS + 1):
-        ends[b + 1] += ends[b]
-    edges = np.empty(flat.size, np.int32)
-    for p in range(flat.shape[1]):
-        for d in range(directions):
-            b = flat[d, p]
-            edges[ends[b]] = p * directions + d
-            ends[b] += 1
-    return edges, ends[:_BUCKETS]
-
-
-def sorted_edges(planes: Float32[Array, "3 H W"], neighbours: int) -> tuple[Array, Array]:
-    """Edges of the pixel graph by weight, ties in raster order, and where each weight bucket ends.
-
-    `neighbours` is 4 or 8. Edge number p * directions + d leads from pixel p to its d-th neighbour (right, below, lower right,
-    lower left). Bucket b holds edges[ends[b-1]:ends[b]], weights within 0.1% of `BUCKET_WEIGHTS[b]`: sorting then takes one
-    pass, and serves every k.
-    """
-    return _counting_sort(_edge_buckets(planes, neighbours // 2))
+_0, _1 = np.uint32(0), np.uint32(1)  # unsigned, as all indices in the loops over edges: numba then spares a check for negative ones
+_DONE = np.uint32(2**31)
+_SPREAD = np.uint32(40503)
 
 
 @compiled
@@ -133,103 +29,117 @@ def _find(parent: Array, node: int) -> int:
 
 
 @compiled
-def _decide(
-    pairs: Array, weights: Array, forest: tuple[Array, ...], k: np.float32, refused: Array, refused_weights: Array, start: int
-) -> int:
-    """Joins the components of each pair that its weight lets join, in order, and appends the others to the refused ones."""
+def _decide(pairs: Array, weights: Array, forest: tuple[Array, ...], k: np.float32) -> None:
+    """Joins the components of each pair, in order, where the weight lets it; a component that refuses is done.
+
+    Once a weight is more than a component takes, so is every later one: it can never grow again. Its root then points to
+    root | `_DONE`, and so in time do its other nodes.
+    """
     parent, size, inner, limit = forest
     for i in range(len(pairs)):
         a, b, weight = pairs[i, 0], pairs[i, 1], weights[i]
-        while parent[a] != a:
+        while a < _DONE and parent[a] != a:
             a = parent[a]
-        while parent[b] != b:
+        while b < _DONE and parent[b] != b:
             b = parent[b]
-        if a == b:
+        if a == b or (a | b) >= _DONE:
             continue
         if weight <= min(limit[a], limit[b]):
             total = size[a] + size[b]
-            kept = a if size[a] >= size[b] else b
-            parent[a + b - kept] = kept
+            kept, lost = (a, b) if size[a] >= size[b] else (b, a)
+            parent[lost] = kept
             size[kept] = total
             inner[kept] = weight
             limit[kept] = weight + k / np.float32(total)
         else:
-            refused[start, 0], refused[start, 1] = a, b
-            refused_weights[start] = weight
-            start += 1
-    return start
+            if weight > limit[a]:
+                parent[a] = a | _DONE
+            if weight > limit[b]:
+                parent[b] = b | _DONE
 
 
 @compiled
-def _unite(edges: Array, ends: Array, width: int, pixels: int, k: np.float32) -> tuple[Array, ...]:
-    """Union-find over the pixel graph; hands back the parents, sizes and inner weights, and the refused edges in order.
+def _steps(directions: int, width: int) -> tuple[Array, np.uint32]:
+    """How far each neighbour of a pixel is, and the bits of an edge number that say which it is."""
+    return np.array([1, width, width + 1, width - 1]).astype(np.uint32), np.uint32(directions >> 1)
 
-    Edges inside a component are most of all. They are sorted out a block at a time, without a branch that a processor could guess wrong:
-    components only grow, so whatever two steps up the forest finds in one component stays in one.
+
+@compiled
+def _unite(edges: Array, ends: Array, bucket_weights: Array, width: int, pixels: int, k: np.float32) -> tuple[Array, Array, Array]:
+    """Union-find over the pixel graph: the forest, sizes and inner weights.
+
+    Most edges lie inside a component or touch one that is done. They are sorted out a block at a time, without a branch that a processor
+    could guess wrong: components only grow, so whatever two steps up the forest finds in one component stays in one.
     """
-    directions = len(edges) // pixels
-    shift = 1 if directions == 2 else 2
-    step = np.array([1, width, width + 1, width - 1]).astype(np.int32)
-    parent, size = np.arange(pixels).astype(np.int32), np.ones(pixels, np.int32)
+    step, shift = _steps(len(edges) // pixels, width)
+    mask = (_1 << shift) - _1
+    parent, size = np.arange(pixels).astype(np.uint32), np.ones(pixels, np.int32)
     inner, limit = np.zeros(pixels, np.float32), np.full(pixels, k, np.float32)
-    pairs, weights, number = np.empty((_BLOCK, 2), np.int32), np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.int32)
-    refused, refused_weights = np.empty((ends[-1], 2), np.int32), np.empty(ends[-1], np.float32)
-    count = bucket = 0
+    pairs, weights, number = np.empty((_BLOCK, 2), np.uint32), np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.uint32)
+    bucket = 0
     for start in range(0, ends[-1], _BLOCK):
-        open_edges = 0
+        open_edges = _0
         for i in range(start, min(start + _BLOCK, ends[-1])):
             p = edges[i] >> shift
-            q = p + step[edges[i] & (directions - 1)]
-            a, b = parent[parent[p]], parent[parent[q]]
+            q = p + step[edges[i] & mask]
+            a, b = parent[parent[p] & ~_DONE], parent[parent[q] & ~_DONE]
             parent[p], parent[q] = a, b
             pairs[open_edges, 0], pairs[open_edges, 1] = a, b
             number[open_edges] = i
-            open_edges += int(a != b)
+            open_edges += np.uint32((a != b) & ((a | b) < _DONE))
         for i in range(open_edges):
             while ends[bucket] <= number[i]:
                 bucket += 1
-            weights[i] = BUCKET_WEIGHTS[bucket]
-        count = _decide(pairs[:open_edges], weights, (parent, size, inner, limit), k, refused, refused_weights, count)
-    return parent, size, inner, refused[:count], refused_weights[:count]
+            weights[i] = bucket_weights[bucket]
+        _decide(pairs[:open_edges], weights, (parent, size, inner, limit), k)
+    return parent, size, inner
 
 
 @compiled
-def _unite_regions(sizes: Array, inner: Array, edges: Array, weights: Array, k: np.float32) -> tuple[Array, ...]:
+def _unite_regions(sizes: Array, inner: Array, edges: Array, weights: Array, k: np.float32) -> tuple[Array, Array, Array]:
     """The same for a graph of regions."""
-    parent, size, inner = np.arange(len(sizes)).astype(np.int32), sizes.copy(), inner.copy()
+    parent, size, inner = np.arange(len(sizes)).astype(np.uint32), sizes.copy(), inner.copy()
     limit = inner + k / size.astype(np.float32)
-    pairs, open_weights = np.empty((_BLOCK, 2), np.int32), np.empty(_BLOCK, np.float32)
-    refused, refused_weights = np.empty_like(edges), np.empty_like(weights)
-    count = 0
-    for start in range(0, len(edges), _BLOCK):
-        open_edges = 0
-        for i in range(start, min(start + _BLOCK, len(edges))):
-            a, b = parent[parent[edges[i, 0]]], parent[parent[edges[i, 1]]]
-            pairs[open_edges, 0], pairs[open_edges, 1] = a, b
-            open_weights[open_edges] = weights[i]
-            open_edges += int(a != b)
-        count = _decide(pairs[:open_edges], open_weights, (parent, size, inner, limit), k, refused, refused_weights, count)
-    return parent, size, inner, refused[:count], refused_weights[:count]
+    _decide(edges, weights, (parent, size, inner, limit), k)
+    return parent, size, inner
+
+
+@compiled
+def _boundary_edges(edges: Array, ends: Array, bucket_weights: Array, width: int, roots: Array) -> tuple[Array, Array]:
+    """The edges that were refused, which are those between different components: roots (uint32 [E, 2]) and weights, in order."""
+    step, shift = _steps(len(edges) // len(roots), width)
+    mask = (_1 << shift) - _1
+    pairs, weights = np.empty((ends[-1], 2), np.uint32), np.empty(ends[-1], np.float32)
+    start = count = _0
+    for bucket in range(len(ends)):
+        for i in range(start, ends[bucket]):
+            p = edges[i] >> shift
+            a, b = roots[p], roots[p + step[edges[i] & mask]]
+            pairs[count, 0], pairs[count, 1] = a, b
+            weights[count] = bucket_weights[bucket]
+            count += np.uint32(a != b)
+        start = ends[bucket]
+    return pairs[:count], weights[:count]
 
 
 @compiled
 def _absorb_small(parent: Array, size: Array, refused: Array, min_size: int) -> None:
     """Refused edges, in order, join their ends where one is under the minimum size; the larger keeps its inner weight."""
     for i in range(len(refused)):
-        a, b = parent[parent[refused[i, 0]]], parent[parent[refused[i, 1]]]
+        a, b = parent[refused[i, 0]], parent[refused[i, 1]]
         if min(size[a], size[b]) >= min_size:  # what once was a root knows the size it had then: its component is no smaller
             continue
         a, b = _find(parent, a), _find(parent, b)
         if a != b and min(size[a], size[b]) < min_size:
-            kept = a if size[a] >= size[b] else b
-            parent[a + b - kept] = kept
+            kept, lost = (a, b) if size[a] >= size[b] else (b, a)
+            parent[lost] = kept
             size[kept] = size[a] + size[b]
 
 
 @compiled
 def _flatten(parent: Array) -> Array:
     """Root of every node: each pass halves every path, without a branch."""
-    roots = parent
+    roots = parent & ~_DONE
     changed = True
     while changed:
         above = np.empty_like(roots)
@@ -244,11 +154,11 @@ def _flatten(parent: Array) -> Array:
 
 
 @compiled
-def _number(parent: Array, size: Array, inner: Array, refused: Array, weights: Array) -> tuple[Array, ...]:
-    """Component number of every node, in order of first appearance, and the graph of the components."""
+def _number(parent: Array, size: Array, inner: Array) -> tuple[Array, Array, Array]:
+    """Component number of every node, in order of first appearance, and sizes and inner weights of the components."""
     roots = _flatten(parent)
     number = np.full(len(parent), -1, np.int32)
-    labels, firsts = np.empty(len(parent), np.int32), np.empty(len(parent), np.int32)
+    labels, firsts = np.empty(len(parent), np.int32), np.empty(len(parent), np.uint32)
     count = 0
     for node in range(len(parent)):
         root = roots[node]
@@ -257,23 +167,44 @@ def _number(parent: Array, size: Array, inner: Array, refused: Array, weights: A
             firsts[count] = root
             count += 1
         labels[node] = number[root]
-    sizes, inners = size[firsts[:count]], inner[firsts[:count]]
-    kept = 0
+    return labels, size[firsts[:count]], inner[firsts[:count]]
+
+
+@compiled
+def _lightest(refused: Array, weights: Array, labels: Array) -> tuple[Array, Array]:
+    """The first edge between each pair of regions; the others decide nothing. A hash table finds the repeats."""
     edges, edge_weights = np.empty_like(refused), np.empty_like(weights)
+    count = kept = _0
     for i in range(len(refused)):
         a, b = labels[refused[i, 0]], labels[refused[i, 1]]
-        edges[kept, 0], edges[kept, 1] = a, b
-        edge_weights[kept] = weights[i]
-        kept += int(a != b)
-    return labels, sizes, inners, edges[:kept], edge_weights[:kept]
+        edges[count, 0], edges[count, 1] = min(a, b), max(a, b)
+        edge_weights[count] = weights[i]
+        count += np.uint32(a != b)
+    slots = 64
+    while slots < 2 * count:
+        slots *= 2
+    table, mask = np.zeros((slots, 2), np.uint32), np.uint32(slots - 1)
+    for i in range(count):
+        a, b = edges[i, 0], edges[i, 1]
+        slot = (a * _SPREAD ^ b) & mask
+        while table[slot, 1] != b or table[slot, 0] != a:
+            if table[slot, 1] == 0:  # free: the greater number of a pair is not 0
+                table[slot, 0], table[slot, 1] = a, b
+                edges[kept, 0], edges[kept, 1] = a, b
+                edge_weights[kept] = edge_weights[i]
+                kept += _1
+                break
+            slot = (slot + _1) & mask
+    return edges[:kept].copy(), edge_weights[:kept].copy()
 
 
 class RegionGraph(NamedTuple):
-    """Regions of a segmentation: pixels, heaviest weight that holds each together, and the edges between them by weight."""
+    """Regions of a segmentation: pixels, heaviest weight that holds each together, and what lies between them."""
 
     sizes: Array  # int32 [N]
     inner: Float32[Array, " N"]
-    edges: Array  # int32 [E, 2], a pair of regions appears once for each pixel edge between them
+    region: Array  # int32 [M]: of every node (pixel or region) that the segmentation started from
+    edges: Array  # uint32 [E, 2], nodes, by weight: those that were refused
     weights: Float32[Array, " E"]
 
 
@@ -285,10 +216,12 @@ def segment(edges: Array, ends: Array, shape: tuple[int, int], k: float, min_siz
 
     Paper: Felzenszwalb and Huttenlocher 2004, algorithm 1.
     """
-    parent, size, *rest = _unite(edges, ends, shape[1], shape[0] * shape[1], np.float32(k))
-    _absorb_small(parent, size, rest[1], min_size)
-    labels, *graph = _number(parent, size, *rest)
-    return labels.reshape(shape), RegionGraph(*graph)
+    parent, size, inner = _unite(edges, ends, BUCKET_WEIGHTS, shape[1], shape[0] * shape[1], np.float32(k))
+    roots = _flatten(parent)
+    refused, weights = _boundary_edges(edges, ends, BUCKET_WEIGHTS, shape[1], roots)
+    _absorb_small(roots, size, refused, min_size)
+    labels, sizes, inner = _number(roots, size, inner)
+    return labels.reshape(shape), RegionGraph(sizes, inner, labels, refused, weights)
 
 
 def coarsen(graph: RegionGraph, k: float, min_size: int) -> tuple[Array, RegionGraph]:
@@ -297,7 +230,9 @@ def coarsen(graph: RegionGraph, k: float, min_size: int) -> tuple[Array, RegionG
     It costs a hundredth of a segmentation from the pixels, and descriptors of the new regions are sums of the old ones'.
     Law: every new region is a union of old ones.
     """
-    parent, size, *rest = _unite_regions(*graph, np.float32(k))
-    _absorb_small(parent, size, rest[1], min_size)
-    labels, *coarse = _number(parent, size, *rest)
-    return labels, RegionGraph(*coarse)
+    edges, weights = _lightest(graph.edges, graph.weights, graph.region)
+    parent, size, inner = _unite_regions(graph.sizes, graph.inner, edges, weights, np.float32(k))
+    roots = _flatten(parent)
+    _absorb_small(roots, size, edges, min_size)
+    number, sizes, inner = _number(roots, size, inner)
+    return number, RegionGraph(sizes, inner, number, edges, weights)

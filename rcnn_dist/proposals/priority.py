@@ -29,7 +29,9 @@ def region_steps(children: Array) -> Steps:
     return Steps(born, joined, np.full(2 * count - 1, count))
 
 
-def order_boxes(boxes: Int64[Array, "T 4"], steps: Steps, min_side: int, order: Order, rng: np.random.Generator) -> Int64[Array, " R"]:
+def order_boxes(
+    boxes: Int64[Array, "T 4"], steps: Steps, min_side: int | float, order: Order, rng: np.random.Generator
+) -> Int64[Array, " R"]:
     """Numbers of the boxes to hand out, in order: those with both sides at least `min_side`, each once.
 
     large_first: by rising N - born (1 for the whole image, 2 for the union before it, N for an initial region) times a uniform random

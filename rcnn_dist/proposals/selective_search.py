@@ -1,23 +1,26 @@
 """Selective search: class-independent boxes from grouping an image's regions in several ways.
 
-The steps are `colour_spaces`, `graph_segmentation`, `descriptors` and `grouping`; here they become one list of boxes, the most
-promising first, with a mask for each on request. Paper: Uijlings, van de Sande, Gevers, Smeulders, IJCV 2013.
+The steps are `colour_spaces`, `pixel_graph`, `graph_segmentation`, `descriptors`, `grouping` and `priority`; here they become one list of
+boxes, the most promising first, with a mask for each on request. Paper: Uijlings, van de Sande, Gevers, Smeulders, IJCV 2013.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from rcnn_dist.arrays import Array, Float64, Int64, UInt8
+from rcnn_dist.compiled import one_compiles
 from rcnn_dist.errors import BadImageError
 from rcnn_dist.proposals.colour_spaces import COLOUR_SPACES, colour_planes
 from rcnn_dist.proposals.descriptors import Regions, adjacent_pairs, describe, join_regions, joined_pairs, pixel_codes
-from rcnn_dist.proposals.graph_segmentation import RegionGraph, coarsen, segment, smooth, sorted_edges
+from rcnn_dist.proposals.graph_segmentation import RegionGraph, coarsen, segment
 from rcnn_dist.proposals.grouping import Hierarchy, Likeness, group, neighbours
 from rcnn_dist.proposals.masks import RegionMasks, leaf_order, region_runs
+from rcnn_dist.proposals.pixel_graph import smooth, sorted_edges
 from rcnn_dist.proposals.priority import Order, Steps, order_boxes, region_steps
 from rcnn_dist.proposals.resample import resample
 
@@ -32,8 +35,8 @@ _LARGEST_FRAME = 2**24  # pixel counts are exact in float32 up to here
 class SelectiveSearchParams:
     """What is grouped, how, and in which order boxes come out. The defaults are the preset `paper`; `PRESETS` has the others.
 
-    `scales` and `min_side` are meant for the image (after `resize_width`): at a segmentation of half the width k is halved and the
-    minimum size quartered.
+    `scales` and `min_side` are meant for the image (after `resize_width`, and shrunk where `max_pixels` asks for it): at a segmentation of
+    half the width k is halved and the minimum size quartered.
     """
 
     colour_spaces: tuple[str, ...] = ("hsv", "lab")  # Uijlings et al., table 5, fast; rcnn selective_search_boxes.m
@@ -45,7 +48,7 @@ class SelectiveSearchParams:
     neighbours: int = 8  # 4 or 8, edges of a pixel; Felzenszwalb and Huttenlocher, §5
     resolution: float = 1.0  # width of the segmentation / width of the image
     canonical_width: int | None = None  # in pixels, in place of `resolution`
-    max_pixels: int = 3_000_000  # of the segmentation: larger images are segmented at less than `resolution`, which bounds memory and time
+    max_pixels: int = 3_000_000  # of the segmentation: larger images are searched as if shrunk, which bounds memory and time
     min_side: int = 20  # px; rcnn selective_search_boxes.m, in the resized frame
     order: Order = "large_first"  # large_first: the same file; lasting: ours, see `priority`
     resize_width: int | None = None  # 500 for ILSVRC; the same file
@@ -91,7 +94,8 @@ class _Frame(NamedTuple):
     """How the segmentation's pixels lie in the image: cell i spans columns[i]..columns[i+1], in the frame of the boxes."""
 
     scale: float  # image pixels per pixel of the segmentation
-    shrink: float  # width of the segmentation / width of the image or, if it is resized, of the resized one
+    shrink: float  # width of the segmentation / width of the picture that `scales` and `min_side` are meant for
+    min_side: float  # of boxes, in their frame
     columns: Int64[Array, " w1"]
     rows: Int64[Array, " h1"]
     resized: float  # original pixels per pixel of the resized image, 1 where it is not
@@ -100,14 +104,14 @@ class _Frame(NamedTuple):
 def _frame(height: int, width: int, params: SelectiveSearchParams) -> _Frame:
     resized = width / params.resize_width if params.resize_width else 1.0
     tall, wide = math.ceil(height / resized - 1e-9), params.resize_width or width
-    cell = wide / params.canonical_width if params.canonical_width else 1 / params.resolution
-    cell = max(cell, math.sqrt(tall * wide / params.max_pixels), max(tall, wide) / params.max_pixels)
+    wanted = wide / params.canonical_width if params.canonical_width else 1 / params.resolution
+    cell = max(wanted, math.sqrt(tall * wide / params.max_pixels), max(tall, wide) / params.max_pixels)
     rows, columns = (
         np.minimum(np.floor(np.arange(math.ceil(size / (resized * cell) - 1e-9) + 1) * cell + 0.5).astype(np.int64), limit)
         for size, limit in ((height, tall), (width, wide))
     )
     columns[-1], rows[-1] = wide, tall
-    return _Frame(resized * cell, 1 / cell, columns, rows, resized)
+    return _Frame(resized * cell, 1 / wanted, params.min_side * cell / wanted, columns, rows, resized)
 
 
 class _Level(NamedTuple):
@@ -121,7 +125,8 @@ class _Level(NamedTuple):
 
 
 class _Grouped(NamedTuple):
-    level: _Level
+    labels: Array  # of the level, and so `region`
+    region: Array
     hierarchies: list[Hierarchy]  # one per strategy
 
 
@@ -132,10 +137,10 @@ def _levels(image: UInt8[Array, "h w 3"], params: SelectiveSearchParams, shrink:
         smoothed = smooth(planes, params.sigma)
         edges, ends = sorted_edges(smoothed, params.neighbours)
         codes = pixel_codes(planes, smoothed)
-        levels = [_first_level(edges, ends, codes, *scale) for scale in (scales[:1] if params.nested else scales)]
-        for scale in scales[1:] if params.nested else ():
-            levels.append(_next_level(levels[-1], *scale))
-        yield from levels
+        level = None
+        for scale in scales:
+            level = _next_level(level, *scale) if level and params.nested else _first_level(edges, ends, codes, *scale)
+            yield level
 
 
 def _first_level(edges: Array, ends: Array, codes: UInt8[Array, "6 h w"], k: float, min_size: int) -> _Level:
@@ -153,7 +158,7 @@ def _next_level(level: _Level, k: float, min_size: int) -> _Level:
 def _grouped(image: UInt8[Array, "h w 3"], params: SelectiveSearchParams, shrink: float) -> Iterator[_Grouped]:
     for level in _levels(image, params, shrink):
         start = neighbours(level.regions, level.pairs)
-        yield _Grouped(level, [group(start, strategy) for strategy in params.strategies])
+        yield _Grouped(level.labels, level.region, [group(start, strategy) for strategy in params.strategies])
 
 
 class _Choice(NamedTuple):
@@ -170,7 +175,7 @@ def _choose(grouped: list[_Grouped], frame: _Frame, params: SelectiveSearchParam
     steps = [region_steps(h.children) for _, _, h in parts]
     pooled = Steps(*(np.concatenate([s[first:] for first, s in zip(firsts, field, strict=True)]) for field in zip(*steps, strict=True)))
     boxes = np.stack([frame.columns[cells[:, 0]], frame.rows[cells[:, 1]], frame.columns[cells[:, 2]], frame.rows[cells[:, 3]]], axis=1)
-    chosen = order_boxes(boxes, pooled, params.min_side, params.order, np.random.default_rng(params.seed))
+    chosen = order_boxes(boxes, pooled, frame.min_side, params.order, np.random.default_rng(params.seed))
     ends = np.cumsum([len(h.boxes) - first for first, (_, _, h) in zip(firsts, parts, strict=True)])
     part = np.searchsorted(ends, chosen, side="right")
     node = chosen - ends[part] + np.array([len(h.boxes) for _, _, h in parts])[part]
@@ -226,18 +231,16 @@ def selective_search_regions(image: Array, params: SelectiveSearchParams = PRESE
     for source in {(int(i), int(j)) for i, j, _ in choice.sources}:
         part = grouped[source[0]]
         place, spans = leaf_order(part.hierarchies[source[1]].children)
-        places = place[part.level.region][part.level.labels]
+        places = place[part.region][part.labels]
         for r in np.flatnonzero((choice.sources[:, :2] == source).all(axis=1)):
             counts[r] = region_runs(places, spans[choice.sources[r, 2]], choice.cells[r], inside[r], rows, columns)
     offsets = np.cumsum([0] + [len(c) for c in counts], dtype=np.int64)
     return boxes, RegionMasks(image.shape[0], image.shape[1], np.concatenate([*counts, np.empty(0, np.int32)]), offsets)
 
 
-def warm_up() -> None:
-    """Compiles every kernel, or loads it from numba's disk cache: once per machine about 30 s, after that under 3 s per process.
-
-    Call it in one task per node before the workers start; they then only load. `compiled` says where the machine code is kept.
-    """
+@cache
+def warm_up(params: SelectiveSearchParams = PRESETS["swift"]) -> None:
+    """Has the kernels of the search ready in this process, once: compiled in the first process of a machine, loaded in all others."""
     image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    for params in PRESETS.values():
-        selective_search_regions(image, replace(params, min_side=1))
+    with one_compiles():
+        selective_search(image, replace(params, min_side=1))

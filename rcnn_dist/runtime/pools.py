@@ -10,6 +10,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError,
 
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
+from rcnn_dist.runtime.memory import keep_freed_memory
 from rcnn_dist.runtime.probe import probe
 from rcnn_dist.runtime.threads import set_threads
 from rcnn_dist.runtime.watchdog import Limits, images_of, limited
@@ -28,6 +29,7 @@ def _run_task(work: Any, task: Any, threads: int, limits: Limits, is_probe: bool
     with limited(limits, images_of(task)):
         worker = work.make_worker()
         set_threads(threads)
+        keep_freed_memory()
         return worker.run(task)
 
 
@@ -79,6 +81,7 @@ class _Actor:
     def ready(self) -> None:
         self._worker = self._work.make_worker()
         set_threads(self._threads)
+        keep_freed_memory()
 
     def run(self, task: Any, is_probe: bool) -> Any:
         if is_probe:

@@ -1,6 +1,7 @@
 """The proposals of an image from whichever source the configuration names."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import lru_cache
 
 from rcnn_dist.arrays import Array
@@ -8,7 +9,7 @@ from rcnn_dist.config import ProposalsSection
 from rcnn_dist.errors import BadImageError, ConfigError
 from rcnn_dist.proposals.opencv import OpenCvParams, opencv_selective_search
 from rcnn_dist.proposals.precomputed import PrecomputedParams, fit_to_image, read_mat
-from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search
+from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search, warm_up
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams, sliding_windows
 from rcnn_dist.store import files
 from rcnn_dist.store.box_tables import read_box_table
@@ -17,9 +18,17 @@ Params = OpenCvParams | SelectiveSearchParams | SlidingWindowParams | Precompute
 
 
 def params_of(section: ProposalsSection) -> Params:
-    """The parameters of the source that is chosen."""
+    """The parameters of the source that is chosen.
+
+    Raises:
+        ConfigError: values that replace the preset's cannot be used.
+    """
     if section.source == "selective_search":
-        return PRESETS[section.preset]
+        changes = {name: value for name, value in asdict(section.selective_search).items() if value is not None}
+        try:
+            return replace(PRESETS[section.preset], **changes)
+        except ValueError as error:
+            raise ConfigError(f"proposals.selective_search: {error}") from error
     chosen: Params = getattr(section, section.source)
     return chosen
 
@@ -45,6 +54,9 @@ class ProposalSource:
 
     def __init__(self, section: ProposalsSection, image_ids: Sequence[str]) -> None:
         self._section = section
+        params = params_of(section)
+        if isinstance(params, SelectiveSearchParams):
+            warm_up(params)
         self._found = _read(section.precomputed.files, image_ids) if section.source == "precomputed" else None
 
     def boxes(self, image_id: str, image: Array) -> Array:

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.proposals.descriptors import adjacent_pairs, describe, join_regions, joined_pairs, normalised, pixel_codes
-from rcnn_dist.proposals.graph_segmentation import smooth
+from rcnn_dist.proposals.pixel_graph import smooth
 
 sizes = st.tuples(st.integers(1, 8), st.integers(1, 8))
 label_images = sizes.flatmap(lambda size: arrays(np.int32, size, elements=st.integers(0, 5)))

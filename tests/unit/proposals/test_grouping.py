@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.proposals.descriptors import adjacent_pairs, describe, pixel_codes
-from rcnn_dist.proposals.graph_segmentation import smooth
 from rcnn_dist.proposals.grouping import Likeness, Neighbours, group, neighbours
+from rcnn_dist.proposals.pixel_graph import smooth
 
 F = np.float32
 ALL = Likeness(1.0, 1.0, 1.0, 1.0)

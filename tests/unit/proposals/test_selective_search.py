@@ -1,4 +1,8 @@
+import json
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from rcnn_dist.arrays import Array
 from rcnn_dist.errors import BadImageError
 from rcnn_dist.geometry.boxes import iou_matrix
-from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search, selective_search_regions, warm_up
+from rcnn_dist.proposals.selective_search import PRESETS, SelectiveSearchParams, selective_search, selective_search_regions
 
 images = st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(lambda size: arrays(np.uint8, (*size, 3)))
 presets = st.sampled_from(sorted(PRESETS)).map(PRESETS.__getitem__)
@@ -169,11 +173,10 @@ def test_after_a_resize_boxes_cover_their_masks(height: int, width: int, resize_
         assert len(xs) == 0 or (x1 <= xs.min() and y1 <= ys.min() and xs.max() + 1 <= x2 and ys.max() + 1 <= y2)
 
 
-def test_the_segmentations_size_can_be_given_as_a_width_or_a_number_of_pixels() -> None:
+def test_the_segmentations_size_can_be_given_as_a_width() -> None:
     image = scene(4, 90, 120)
     half = selective_search(image, replace(PRESETS["swift"], resolution=0.5))
     assert selective_search(image, replace(PRESETS["swift"], canonical_width=60)).tolist() == half.tolist()
-    assert selective_search(image, replace(PRESETS["swift"], resolution=1.0, max_pixels=60 * 45)).tolist() == half.tolist()
 
 
 def test_a_large_image_is_segmented_within_the_bound() -> None:
@@ -183,5 +186,36 @@ def test_a_large_image_is_segmented_within_the_bound() -> None:
     assert (masks.height, masks.width) == (2250, 3000)
 
 
-def test_warm_up_runs_everything_once() -> None:
-    warm_up()
+def test_a_large_image_is_searched_as_if_it_were_shrunk() -> None:
+    small = scene(6, 60, 80)
+    large = np.repeat(np.repeat(small, 8, axis=0), 8, axis=1)
+    params = replace(PRESETS["swift"], max_pixels=30 * 40)
+    assert selective_search(large, params).tolist() == (8 * selective_search(small, params)).tolist()
+
+
+def test_of_many_processes_one_compiles(tmp_path) -> None:
+    """Each process tells how many kernels it compiled and how many it loaded."""
+    code = (
+        "from rcnn_dist.proposals import pixel_graph, selective_search\n"
+        "selective_search.warm_up()\n"
+        "print(sum(pixel_graph._counting_sort.stats.cache_misses.values()))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sorted(int(process.communicate()[0]) for process in processes) == [0, 0, 1]
+
+
+def test_boxes_do_not_depend_on_the_processor(tmp_path) -> None:
+    code = (
+        "import numpy as np\n"
+        "from rcnn_dist.proposals.selective_search import selective_search\n"
+        "image = np.random.default_rng(8).integers(0, 256, (9, 12, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)\n"
+        "print(selective_search(image).tolist())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": "generic"}
+    anywhere = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    image = np.random.default_rng(8).integers(0, 256, (9, 12, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    here = selective_search(image).tolist()
+    assert len(here) > 20
+    assert json.loads(anywhere) == here
