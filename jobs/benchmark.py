@@ -87,5 +87,18 @@ def networks(
     _report("networks", json_path, batch_size=batch_size, rounds=rounds, threads=threads, compiled=compiled)
 
 
+@app.command()
+def query(
+    gigabytes: Annotated[float, typer.Option(min=0.01, help="Features that pass, decoded.")] = 20.0,
+    shards: Annotated[int, typer.Option(min=1, help="Of the generated table that is read again and again, 131 MB each.")] = 4,
+    json_path: Json = None,
+) -> None:
+    """Streaming queries over a features table: rate and memory.
+
+    Example: python jobs/benchmark.py query --json query.json
+    """
+    _report("query", json_path, gigabytes=gigabytes, shards=shards)
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))

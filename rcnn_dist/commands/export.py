@@ -8,11 +8,17 @@ import typer
 
 class Form(StrEnum):
     COCO = "coco"
+    LIST = "list"
+    NPY = "npy"
+
+
+_FORMS = """coco: detections and objects of the test images as COCO JSON;
+list: features as Parquet with lists of floats, for SQL; npy: features as NumPy matrices, and the regions that their rows are."""
 
 
 def export(
     run: Annotated[str, typer.Argument(help="The run's directory.")],
-    form: Annotated[Form, typer.Option("--format", help="coco: detections and objects of the test images as COCO JSON.")],
+    form: Annotated[Form, typer.Option("--format", help=_FORMS)],
     out: Annotated[str | None, typer.Option(help="Where the files go; export/FORMAT in the run's directory if not given.")] = None,
 ) -> None:
     """Write a run's results in another form.
@@ -20,9 +26,11 @@ def export(
     Example: rcnn-dist runs export runs/fruit --format coco
     """
     from rcnn_dist.stages.export_coco import export_coco
+    from rcnn_dist.stages.export_features import export_features
     from rcnn_dist.stages.record import read_config
     from rcnn_dist.stages.run import Run
     from rcnn_dist.store import files
 
-    for url in export_coco(Run(read_config(run)), out or files.join(run, "export", form)):
+    place = out or files.join(run, "export", form)
+    for url in export_coco(Run(read_config(run)), place) if form is Form.COCO else export_features(run, form.value, place):
         print(url)

@@ -50,6 +50,18 @@ def read_config(run_url: str, overrides: Sequence[str] = ()) -> RunConfig:
     return config.model_copy(update={"run": replace(config.run, dir=run_url.rstrip("/"))})
 
 
+def features_folder(run_url: str, split: str = "train") -> str:
+    """Where the features of a run's split lie now, for `store.query`.
+
+    Raises:
+        ConfigError: there is no run at that place, or it has no features of that split.
+    """
+    folders = [folder for folder in read_record(run_url).get("extract", {}).get("folders", ()) if folder.split("/")[-1] == split]
+    if not folders:
+        raise ConfigError(f"{run_url} has no features of {split} images: give the directory of a run whose stage extract has ended")
+    return files.join(run_url, folders[0])
+
+
 def record_stage(run: Run, name: str, folders: Sequence[str], seconds: float) -> None:
     """Notes the folders that a stage wrote or found, relative to the run; adds the seconds of a resumed one."""
     stages = read_record(run.url)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from rcnn_dist.config import RunConfig, make_config
 from rcnn_dist.errors import ConfigError, MissingShardError
 from rcnn_dist.evaluate.operating_points import score_at_precision
 from rcnn_dist.stages.evaluate import OPERATING_POINTS
 from rcnn_dist.stages.models import read_models_manifest
-from rcnn_dist.stages.record import read_record
+from rcnn_dist.stages.record import read_config, read_record
 from rcnn_dist.store import files
 
 
@@ -47,8 +46,8 @@ def open_trained(run_url: str, proposals: Mapping[str, Any] | None = None) -> Tr
     manifest = read_models_manifest(files.join(run_url, folders[0])) if folders else {"files": []}
     if not manifest["files"]:
         raise MissingShardError(f"{run_url} is not trained: rcnn-dist run {run_url}/config.yaml goes on with it")
-    latest = yaml.safe_load(files.read_bytes(files.join(run_url, "config.yaml")))
-    tree = {**manifest["config"], "detect": latest["detect"], "run": {**manifest["config"]["run"], "dir": run_url}}
+    latest = read_config(run_url).model_dump(mode="json")
+    tree = {**manifest["config"], "detect": latest["detect"], "run": latest["run"]}
     tree["proposals"] |= proposals or {}
     return TrainedRun(run_url, make_config(tree, run_url), folders[0], tuple(entry["class"] for entry in manifest["files"]))
 

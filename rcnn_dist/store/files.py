@@ -77,12 +77,17 @@ def write_bytes(url: str, data: bytes) -> None:
     """Writes or replaces a file so that a reader sees the old bytes or the new ones, never a part."""
     with scratch_file(url) as scratch:
         scratch.write_bytes(data)
-        fs, path = _locate(url)
-        if isinstance(fs, LocalFileSystem):
-            _flush(scratch)
-            scratch.replace(path)
-        else:
-            fs.put_file(str(scratch), path)
+        replace(scratch, url)
+
+
+def replace(scratch: Path, url: str) -> None:
+    """Gives a finished scratch file its final name, in place of what had it."""
+    fs, path = _locate(url)
+    if isinstance(fs, LocalFileSystem):
+        _flush(scratch)
+        scratch.replace(path)
+    else:
+        fs.put_file(str(scratch), path)
 
 
 def publish(scratch: Path, url: str) -> bool:

@@ -1,10 +1,6 @@
 import json
-import re
 import shutil
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -288,10 +284,3 @@ def test_verify_names_a_flipped_bit_and_a_missing_file(small_config):
     open(path, "wb").write(data)
     (damaged,) = verify_run(config.run.dir).damaged
     assert "train/part-00001.parquet: its bytes are not those" in damaged
-
-
-def test_the_readmes_example_reads_the_features(small_config, tmp_path):
-    run(small_config(run={"dir": str(tmp_path / "runs" / "demo"), "shard_images": 3}), ("propose", "extract"))
-    (block,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
-    found = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
-    assert re.fullmatch(r"[1-9]\d* \([1-9]\d*, 512\) \['.+'\]\n", found.stdout), found.stderr

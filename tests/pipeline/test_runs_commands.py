@@ -135,7 +135,7 @@ def test_verify_proves_that_planned_images_have_rows_or_failures_and_names_what_
     plan = read_plan(folder)
     marker = read_marker(folder, "part-00001")
     missing, doubled = plan.shards[1][0], plan.shards[1][2]
-    images = tuple(i for i in marker.images if i[0] != missing) + ((doubled, 1), ("stranger", 2))
+    images = (*(i for i in marker.images if i[0] != missing), (doubled, 1), ("stranger", 2))
     write_changed(folder, marker, images)
     code, output = command("verify", config.run.dir)
     assert code == 4
