@@ -12,6 +12,7 @@ from rcnn_dist import __version__
 from rcnn_dist.commands import weights
 from rcnn_dist.commands.detect import detect
 from rcnn_dist.commands.export import export
+from rcnn_dist.commands.recall import recall
 from rcnn_dist.commands.runs import runs
 from rcnn_dist.commands.validate import validate
 from rcnn_dist.errors import RcnnError
@@ -23,6 +24,7 @@ app.add_typer(data, name="data")
 app.command()(detect)
 runs.command()(export)
 data.command()(validate)
+data.command()(recall)
 app.add_typer(weights.app, name="weights")
 
 STOPPED = 75

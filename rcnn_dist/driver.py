@@ -30,8 +30,10 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
 }
 
 
-def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
+def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bool = False) -> Run:
     """Runs the stages that are asked for (None: all that the run has), in their order; each picks up what is done.
+
+    Progress goes to the standard output; where that is for a program (`quiet`), to the standard error.
 
     Raises:
         ConfigError: a stage is not known, or the run does not have it.
@@ -50,7 +52,7 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None) -> Run:
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
     files.write_bytes(files.join(run.url, CONFIG), config.to_yaml().encode())
-    progress = make_progress(sys.stdout)
+    progress = make_progress(sys.stderr if quiet else sys.stdout)
     with make_executor(config) as executor, _stoppable():
         for name in [name for name in STAGES if name in stages]:
             start = time.perf_counter()

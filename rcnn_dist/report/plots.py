@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from rcnn_dist.arrays import Array, Float64, Int64
 from rcnn_dist.report.drawing import short_label
@@ -111,6 +111,36 @@ def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[flo
     axes.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     _add_legend(figure, axes)
+    return _svg(figure)
+
+
+@matplotlib.rc_context(_RC)
+def plot_proposal_recall(table: Mapping[str, Any], proposals: float) -> str:
+    """Left: recall and mean best overlap against the first proposals of each image; right: recall at 0.5 by size of objects.
+
+    `table` is budget ("all": no budget) -> measures, as `recall_json` gives it; `proposals` is how many an image has on average.
+    """
+    figure = Figure(figsize=(6.4, 2.6))
+    panels = [figure.add_axes((left, 0.2, 0.41, 0.62)) for left in (0.075, 0.565)]
+    budgets = [max(proposals, 1.0) if budget == "all" else float(budget) for budget in table]
+    rows = list(table.values())
+    order = np.argsort(budgets, kind="stable")
+    overall = {"recall at 0.5": "recall_50", "at 0.7": "recall_70", "0.5 to 0.95": "average_recall", "best overlap": "mabo"}
+    lines: list[dict[str, list[float | None]]] = [{label: [row[name] for row in rows] for label, name in overall.items()}]
+    lines.append({name: [row["by_size"][name]["recall_50"] for row in rows] for name in rows[0]["by_size"]})
+    for axes, curves in zip(panels, lines, strict=True):
+        for (label, values), (mark, colour) in zip(curves.items(), cycle(_MARKS), strict=False):
+            if values[0] is not None:
+                axes.plot(np.array(budgets)[order], np.array(values)[order], marker=mark, color=colour, markersize=3.5, label=label)
+        axes.set(xscale="log", ylim=(0, 1.03), xlabel="proposals per image")
+        axes.set_xticks([int(budget) for budget in table if budget != "all"], [budget for budget in table if budget != "all"])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(True)
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=7.5, handlelength=1.4, columnspacing=1.0
+        )
+    panels[1].set_xlabel("proposals per image (recall at 0.5, by size)")
     return _svg(figure)
 
 

@@ -10,6 +10,7 @@ from rcnn_dist.report.plots import (
     plot_average_precision,
     plot_mining,
     plot_precision_recall,
+    plot_proposal_recall,
     plot_stage_times,
 )
 
@@ -176,3 +177,16 @@ def test_phases_in_the_order_of_the_work():
 )  # fmt: skip
 def test_format_duration(seconds, expected):
     assert format_duration(seconds) == expected
+
+
+def recall_row(value):
+    sizes = {"small": None, "large": value}
+    return {"recall_50": value, "recall_70": value / 2, "average_recall": value / 3, "mabo": value / 4} | {
+        "by_size": {name: {"recall_50": own} for name, own in sizes.items()}
+    }
+
+
+def test_proposal_recall_names_its_curves_and_leaves_out_sizes_without_objects():
+    words = texts(plot_proposal_recall({"100": recall_row(0.4), "1000": recall_row(0.8), "all": recall_row(0.9)}, 450.0))
+    assert {"recall at 0.5", "at 0.7", "best overlap", "large", "100", "1000"} <= set(words)
+    assert "small" not in words
