@@ -104,10 +104,22 @@ def load_into(module: nn.Module, path: str, name: str) -> None:
     try:
         state = read_state(path)
         state.pop(MEAN_IMAGE, None)
-        check_shapes({key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}, state)
+        expected = module.state_dict()
+        check_shapes({key: tuple(tensor.shape) for key, tensor in expected.items()}, state)
+        _check_values(expected, state)
         module.load_state_dict(state)
     except Exception as error:  # unpickling, safetensors and torch each raise their own, without a common base
-        raise ConfigError(f"network {name}: the weights {path} do not fit or cannot be read: {error}") from error
+        refused = type(error).__name__ == "UnpicklingError"  # torch's text would tell how to run the code that the file may hold
+        reason = "it is damaged, or holds more than tensors; save its state dict as .safetensors" if refused else error
+        raise ConfigError(f"network {name}: the weights {path} do not fit or cannot be read: {reason}") from error
+
+
+def _check_values(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for key, tensor in expected.items():
+        if tensor.is_floating_point() and not found[key].is_floating_point():
+            raise ValueError(f"{key} is {found[key].dtype}, a kind of float is expected")
+        if not found[key].isfinite().all():
+            raise ValueError(f"{key} has values that are not finite")
 
 
 def read_state(path: str) -> dict[str, Tensor]:
