@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from rcnn_dist.arrays import Array, UInt8
 from rcnn_dist.errors import BadImageError
+from rcnn_dist.store import files
 
 # Readers by the first bytes, not Image.open: it knows formats that start programs (EPS), and its own size limit hides the size.
 _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
@@ -35,6 +37,8 @@ _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
 
 # What the names of such files end in, in lower case.
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+
+_WAITS_S = (0.2, 1.0)  # before the second and the third attempt to read over a network
 
 _OTHER_FILES = (
     (b"version https://git-lfs", "a Git LFS pointer, the file itself was not fetched"),
@@ -77,6 +81,36 @@ def decode_image(data: bytes, max_pixels: int = 80_000_000, exif: bool = False) 
         raise
     except Exception as error:  # damaged bytes make Pillow raise nearly anything
         raise _damaged(image, error) from error
+
+
+def read_image(url: str, max_pixels: int = 80_000_000, exif: bool = False) -> UInt8[Array, "H W 3"]:
+    """The pixels of an image file at any fsspec URL, as `decode_image` gives them.
+
+    Raises:
+        BadImageError: as read_file and decode_image.
+    """
+    return decode_image(read_file(url), max_pixels, exif)
+
+
+def read_file(url: str) -> bytes:
+    """The bytes of an image file at any fsspec URL; what a network fails to deliver is asked for again.
+
+    Raises:
+        BadImageError: there is no such file, or it cannot be read.
+    """
+    waits = iter(_WAITS_S if "://" in url else ())
+    while True:
+        try:
+            return files.read_bytes(url)
+        except FileNotFoundError as error:
+            raise BadImageError("no such file") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            wait = next(waits, None)
+            if wait is None:
+                raise BadImageError(f"cannot be read: {_short(getattr(error, 'strerror', None) or error)}") from error
+            time.sleep(wait)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -141,8 +175,11 @@ def _damaged(image: ImageFile.ImageFile | type[ImageFile.ImageFile], error: Exce
     ended_early = isinstance(error.__cause__, EOFError | IndexError | struct.error) or "truncat" in str(error).lower()
     if ended_early:
         return BadImageError(f"truncated {image.format}")
-    words = " ".join(str(error).split())
-    return BadImageError(f"damaged or unsupported {image.format}: {words[:120] or type(error).__name__}")
+    return BadImageError(f"damaged or unsupported {image.format}: {_short(error)}")
+
+
+def _short(error: object) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _to_rgb(image: Image.Image) -> UInt8[Array, "H W 3"]:

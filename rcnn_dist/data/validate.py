@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 
 from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
-from rcnn_dist.data.images import decode_image, exif_orientation
+from rcnn_dist.data.images import decode_image, exif_orientation, read_file
 from rcnn_dist.errors import BadAnnotationError, BadImageError, DataError
-from rcnn_dist.store import files
 
 _THIN = 2  # pixels
 
@@ -90,22 +89,21 @@ class _File:
     sha256: str = ""
     size: tuple[int, int] | None = None  # None: no image
     turned: bool = False  # EXIF says so
-    problem: tuple[str, str] | None = None  # kind, message
+    problem: str = ""  # why it cannot be used
 
 
 def _read(dataset: Dataset, image_id: str, checks: Checks) -> _File:
+    url = dataset.image_url(image_id)
     try:
-        data = files.read_bytes(url := dataset.image_url(image_id))
-    except DataError as error:
-        return _File(problem=("image missing", str(error)))
-    except OSError:
-        return _File(problem=("image missing", f"no file {url}"))
+        data = read_file(url)
+    except BadImageError as error:
+        return _File(problem=f"{error}: {url}")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         height, width = decode_image(data, checks.max_pixels, checks.exif_rotation).shape[:2]
         return _File(sha256, (width, height), exif_orientation(data) != 1)
     except BadImageError as error:
-        return _File(sha256, problem=("image unreadable", str(error)))
+        return _File(sha256, problem=str(error))
 
 
 _Found = tuple[Severity, str, str]  # severity, kind, message
@@ -114,7 +112,7 @@ _Found = tuple[Severity, str, str]  # severity, kind, message
 def _of_image(dataset: Dataset, image_id: str, file: _File, found: ImageSet, checks: Checks) -> Iterator[_Found]:
     """What is wrong with one image; counts it."""
     if file.problem:
-        yield ("error", *file.problem)
+        yield "error", "image unreadable", file.problem
     elif (first := found.hashes.setdefault(file.sha256, image_id)) != image_id:
         yield "warning", "duplicate", f"the same bytes as {first}"
     try:

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.data.images import decode_image
+from rcnn_dist.data.images import read_image
 from rcnn_dist.errors import BadImageError
 from rcnn_dist.evaluate.voc import ClassDetections, ClassObjects, ClassResult
 from rcnn_dist.geometry.boxes import best_object
 from rcnn_dist.report import BoxKind, Example, Verdict, draw_detections
 from rcnn_dist.stages.evaluate import Evaluation
 from rcnn_dist.stages.run import Run
-from rcnn_dist.store import files
 
 _PER_CLASS = 4
 _TOTAL = 160
@@ -46,8 +45,8 @@ def _example(
     """One picture with the box and the image's objects of all classes; none where the image cannot be read."""
     image_id = found.image_ids[image]
     try:
-        pixels = decode_image(files.read_bytes(run.dataset.image_url(image_id)), run.config.data.max_pixels, run.config.data.exif_rotation)
-    except (BadImageError, FileNotFoundError):
+        pixels = read_image(run.dataset.image_url(image_id), run.config.data.max_pixels, run.config.data.exif_rotation)
+    except BadImageError:
         return
     others = [(o.boxes[o.image == image], other) for other, o in found.objects.items()]
     boxes = [box[None], *(b for b, _ in others)]

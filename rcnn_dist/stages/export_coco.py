@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from rcnn_dist.data.coco import CocoDataset
-from rcnn_dist.data.images import image_size
+from rcnn_dist.data.images import image_size, read_file
 from rcnn_dist.errors import BadImageError
 from rcnn_dist.evaluate.coco_files import Number, annotation_entries, results_entries
 from rcnn_dist.stages.evaluate import evaluate
@@ -52,7 +52,7 @@ def _image(run: Run, image_id: str, number: Number) -> dict[str, Any]:
     url = run.dataset.image_url(image_id)
     entry = {"id": number, "file_name": url.removeprefix(f"{str(run.config.data.root).rstrip('/')}/")}
     try:
-        width, height = image_size(files.read_bytes(url))
-    except (BadImageError, FileNotFoundError):
+        width, height = image_size(read_file(url))
+    except BadImageError:
         return entry
     return {**entry, "width": width, "height": height}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.data.images import ENDINGS, decode_image
-from rcnn_dist.errors import BadImageError, ConfigError
+from rcnn_dist.data.images import ENDINGS, read_image
+from rcnn_dist.errors import ConfigError
 from rcnn_dist.stages import extract
 from rcnn_dist.stages.detect import ImageDetector
 from rcnn_dist.stages.models import load_model
@@ -41,11 +41,7 @@ def read_photo(url: str, trained: TrainedRun) -> Array:
     Raises:
         BadImageError: it cannot be read; the message is one short reason.
     """
-    data = trained.config.data
-    try:
-        return decode_image(files.read_bytes(url), data.max_pixels, data.exif_rotation)
-    except OSError as error:
-        raise BadImageError("no such file" if isinstance(error, FileNotFoundError) else str(error)) from error
+    return read_image(url, trained.config.data.max_pixels, trained.config.data.exif_rotation)
 
 
 @dataclass(frozen=True, slots=True)

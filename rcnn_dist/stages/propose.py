@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.data.images import decode_image
+from rcnn_dist.data.images import read_image
 from rcnn_dist.errors import BadImageError
 from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.proposal_sources import ProposalSource, params_of
@@ -99,9 +99,7 @@ def read_images(run: Run, image_ids: tuple[str, ...], shard: ShardWriter, stage:
     for image_id in image_ids:
         try:
             with shard.timed("read"):
-                image = decode_image(files.read_bytes(run.dataset.image_url(image_id)), data.max_pixels, data.exif_rotation)
-        except FileNotFoundError:
-            shard.fail(image_id, stage, "no such file")
+                image = read_image(run.dataset.image_url(image_id), data.max_pixels, data.exif_rotation)
         except BadImageError as error:
             shard.fail(image_id, stage, str(error))
         else:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rcnn_dist.data.images import decode_image, image_size
+from rcnn_dist.data.images import decode_image, image_size, read_file, read_image
 from rcnn_dist.errors import BadImageError
+from rcnn_dist.store import files
 
 COLOUR = (200, 120, 40)
 LOSSLESS = ["BMP", "PNG", "PPM", "TIFF"]
@@ -244,3 +245,58 @@ def test_real_photographs(shared_dir):
         with Image.open(path) as image:
             np.testing.assert_array_equal(decode_image(path.read_bytes()), np.asarray(image.convert("RGB")))
             assert image_size(path.read_bytes()) == image.size
+
+
+def test_a_file_is_read_where_it_lies(tmp_path):
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.png")
+    assert read_image(str(tmp_path / "a.png")).shape == (4, 5, 3)
+    files.write_bytes("memory://images/a.png", (tmp_path / "a.png").read_bytes())
+    assert read_image("memory://images/a.png").shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("{folder}/none.jpg", "no such file"),
+        ("memory://images/none.jpg", "no such file"),
+        ("{folder}", "cannot be read: Is a directory"),
+        ("nowhere://x/y.jpg", "cannot be read: Protocol not known: nowhere"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_short(tmp_path, monkeypatch, url, message):
+    monkeypatch.setattr("rcnn_dist.data.images._WAITS_S", (0, 0))
+    with pytest.raises(BadImageError) as caught:
+        read_file(url.format(folder=tmp_path))
+    assert str(caught.value) == message
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """Makes reading fail a number of times; gives the urls that were asked for."""
+    asked = []
+
+    def start(failures):
+        def read_bytes(url):
+            asked.append(url)
+            if len(asked) <= failures:
+                raise RuntimeError("503\n busy")
+            return b"1"
+
+        monkeypatch.setattr("rcnn_dist.data.images._WAITS_S", (0, 0))
+        monkeypatch.setattr("rcnn_dist.data.images.files.read_bytes", read_bytes)
+        return asked
+
+    return start
+
+
+def test_a_network_is_asked_three_times(busy):
+    asked = busy(2)
+    assert read_file("https://host/a.jpg") == b"1" and len(asked) == 3
+
+
+@pytest.mark.parametrize(("url", "times"), [("https://host/a.jpg", 3), ("/local/a.jpg", 1)])
+def test_then_it_is_given_up_and_a_disk_at_once(busy, url, times):
+    asked = busy(9)
+    with pytest.raises(BadImageError, match="cannot be read: 503 busy"):
+        read_file(url)
+    assert asked == [url] * times

@@ -86,7 +86,7 @@ def b_warning(kind, message):
 # name -> (damage to a sound VOC set, what is told, what differs in Checks)
 VOC_CASES = {
     "nothing": (lambda v: None, []),
-    "no such file": (lambda v: v.remove("JPEGImages/b.jpg"), b_error("image missing", "no file {root}/VOC2007/JPEGImages/b.jpg")),
+    "no such file": (lambda v: v.remove("JPEGImages/b.jpg"), b_error("image unreadable", "no such file: {root}/VOC2007/JPEGImages/b.jpg")),
     "empty file": (lambda v: v.image("b", b""), b_error("image unreadable", "empty file")),
     "cut short": (lambda v: v.image("b", picture(1)[:700]), b_error("image unreadable", "truncated JPEG")),
     "header only": (lambda v: v.image("b", picture(1)[:10]), b_error("image unreadable", "truncated JPEG")),
@@ -116,7 +116,7 @@ VOC_CASES = {
     ),
     "folder in place of a file": (
         lambda v: (v.remove("JPEGImages/b.jpg"), (v.root / "VOC2007/JPEGImages/b.jpg").mkdir()),
-        b_error("image missing", "no file {root}/VOC2007/JPEGImages/b.jpg"),
+        b_error("image unreadable", "cannot be read: Is a directory: {root}/VOC2007/JPEGImages/b.jpg"),
     ),
     "turned by EXIF": (
         lambda v: v.image("b", turned()),
