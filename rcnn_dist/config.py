@@ -22,12 +22,13 @@ from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks import NetworkParams
 from rcnn_dist.features.scaling import ScalingParams
 from rcnn_dist.features.warp import WarpParams
+from rcnn_dist.finetune.params import FinetuneParams
 from rcnn_dist.proposals.opencv import OpenCvParams
 from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
 from rcnn_dist.regress.ridge import BoxRegressionParams
 
-StageName = Literal["propose", "extract", "train", "detect", "evaluate", "report"]
+StageName = Literal["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 ProposalSourceName = Literal["opencv", "selective_search", "sliding_window", "precomputed"]
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
@@ -35,12 +36,13 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         lambda value: value >= 1,
         "run.shard_images data.max_pixels network.input_size extract.max_proposals extract.batch_size scaling.max_images "
         "scaling.max_regions classify.max_epochs mining.wave_images detect.max_per_image detect.max_per_set_per_image runtime.workers "
-        "runtime.threads_per_worker",
+        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every",
     ),
     "0 or more": (
         lambda value: value >= 0,
         "run.max_failed_images warp.context_padding mining.retrain_after regress.ridge regress.whitening_epsilon "
-        "runtime.gpus_per_worker runtime.start_timeout_s",
+        "runtime.gpus_per_worker runtime.start_timeout_s finetune.learning_rate finetune.weight_decay finetune.bias_rate "
+        "finetune.new_layer_rate finetune.image_cache_mb",
     ),
     "a number above 0": (
         lambda value: 0 < value < math.inf,
@@ -49,16 +51,18 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ),
     "a number from 0 to 1": (
         lambda value: 0 <= value <= 1,
-        "run.max_failed_fraction mining.negative_iou regress.min_iou detect.nms_threshold evaluate.min_iou",
+        "run.max_failed_fraction mining.negative_iou regress.min_iou detect.nms_threshold evaluate.min_iou "
+        "finetune.foreground_fraction finetune.foreground_iou finetune.cut finetune.momentum finetune.dropout",
     ),
 }
-_OF_ONE_SPLIT = frozenset({"propose", "extract", "train"})  # stages that work without test images
+_ALL_BUT_FINETUNE = tuple(name for name in STAGES if name != "finetune")
+_OF_ONE_SPLIT = frozenset({"propose", "finetune", "extract", "train"})  # stages that work without test images
 
 
 @dataclass(frozen=True)
 class RunSection:
     dir: str = "runs/run"  # any fsspec URL
-    stages: tuple[StageName, ...] = STAGES  # what such a run consists of
+    stages: tuple[StageName, ...] = _ALL_BUT_FINETUNE  # what such a run consists of
     shard_images: int = 16  # images per Parquet shard, the unit of restart
     max_failed_images: int = 10  # a run goes on with this many bad images
     max_failed_fraction: float = 0.01  # or this share of a split, whichever is more
@@ -97,6 +101,12 @@ class ProposalsSection:
     opencv: OpenCvParams = field(default_factory=OpenCvParams)
     sliding_window: SlidingWindowParams = field(default_factory=SlidingWindowParams)
     precomputed: PrecomputedParams = field(default_factory=PrecomputedParams)
+
+
+@dataclass(frozen=True)
+class FinetuneSection(FinetuneParams):
+    checkpoint_every: int = 1000  # steps that a worker's death costs at most
+    image_cache_mb: int = 4096  # decoded images that the worker keeps
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,7 @@ class RunConfig(BaseModel):
     proposals: ProposalsSection = ProposalsSection()
     network: NetworkParams = NetworkParams()
     warp: WarpParams = WarpParams()
+    finetune: FinetuneSection = FinetuneSection()
     extract: ExtractSection = ExtractSection()
     scaling: ScalingParams = ScalingParams()
     train: TrainSection = TrainSection()

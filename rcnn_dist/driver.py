@@ -14,14 +14,16 @@ from rcnn_dist.errors import ConfigError, DataError, RunStoppedError
 from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
-from rcnn_dist.stages import detect, evaluate, extract, propose, report, train
+from rcnn_dist.stages import detect, evaluate, extract, finetune, propose, report, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
 from rcnn_dist.stages.record import CONFIG, record_stage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 
+_MODEL_FOLDERS = {finetune.NAME: finetune.folder, train.NAME: train.folder}
 _STAGES: dict[str, Callable[[Run], Stage]] = {
     propose.NAME: propose.ProposeStage,
+    finetune.NAME: finetune.FinetuneStage,
     extract.NAME: extract.ExtractStage,
     train.NAME: train.TrainStage,
     detect.NAME: detect.DetectStage,
@@ -60,7 +62,7 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
             if isinstance(stage, ShardStage):
                 folders = [stage.folder(split) for split in stage.splits]
             else:
-                folders = [train.folder(run)] if name == train.NAME else []
+                folders = [_MODEL_FOLDERS[name](run)] if name in _MODEL_FOLDERS else []
             record_stage(run, name, folders, 0.0)
             stage.run(executor, progress)
             if isinstance(stage, ShardStage):

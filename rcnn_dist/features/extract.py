@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from rcnn_dist.arrays import Array, Float32, Float64, UInt8
 from rcnn_dist.errors import ConfigError
-from rcnn_dist.features.networks.base import Network
+from rcnn_dist.features.networks.base import Network, Preprocess
 from rcnn_dist.features.warp import WarpGeometry, WarpParams, paste_regions, warp_geometry
 from rcnn_dist.features.warp_torch import warp_regions_torch
 
@@ -61,24 +61,10 @@ class Extractor:
         """
         height, width = image.shape[:2]
         geometry = warp_geometry(boxes, height, width, self._params.warp, self._network.input_size)
-        warp = self._warp(image)
+        warp = region_warp(image, self._network.preprocess, self._device)
         size = self._params.batch_size
         batches = [self._forward(warp(geometry[start : start + size])) for start in range(0, len(geometry), size)]
         return {layer: self._rows(layer, [batch[layer] for batch in batches])[: len(geometry)] for layer in self._params.layers}
-
-    def _warp(self, image: UInt8[Array, "H W 3"]) -> Callable[[WarpGeometry], Float32[Tensor, "R 3 S S"]]:
-        """A warp of this image's regions: by OpenCV on a CPU, where it is several times faster, else all at once on the device."""
-        preprocess = self._network.preprocess
-        pixels = np.ascontiguousarray(image[:, :, ::-1] if preprocess.channel_order == "bgr" else image)
-        if self._device.type == "cpu":
-            exact = pixels.astype(np.float32)
-
-            def by_opencv(geometry: WarpGeometry) -> Tensor:
-                return torch.from_numpy(paste_regions(exact, geometry, preprocess.input_size, preprocess.mean)).permute(0, 3, 1, 2)
-
-            return by_opencv
-        on_device, mean = torch.from_numpy(pixels).to(self._device), torch.from_numpy(preprocess.mean).to(self._device)
-        return partial(warp_regions_torch, on_device, input_size=preprocess.input_size, mean=mean)
 
     @torch.inference_mode()
     def _forward(self, crops: Float32[Tensor, "R 3 S S"]) -> dict[str, Float16[Tensor, "B _"]]:
@@ -96,6 +82,22 @@ class Extractor:
                 "check its mean, std and weights"
             )
         return rows.cpu().numpy()
+
+
+def region_warp(
+    image: UInt8[Array, "H W 3"], preprocess: Preprocess, device: torch.device
+) -> Callable[[WarpGeometry], Float32[Tensor, "R 3 S S"]]:
+    """A warp of one image's regions: by OpenCV on a CPU, where it is several times faster, else all at once on the device."""
+    pixels = np.ascontiguousarray(image[:, :, ::-1] if preprocess.channel_order == "bgr" else image)
+    if device.type == "cpu":
+        exact = pixels.astype(np.float32)
+
+        def by_opencv(geometry: WarpGeometry) -> Tensor:
+            return torch.from_numpy(paste_regions(exact, geometry, preprocess.input_size, preprocess.mean)).permute(0, 3, 1, 2)
+
+        return by_opencv
+    on_device, mean = torch.from_numpy(pixels).to(device), torch.from_numpy(preprocess.mean).to(device)
+    return partial(warp_regions_torch, on_device, input_size=preprocess.input_size, mean=mean)
 
 
 def choose_device() -> torch.device:

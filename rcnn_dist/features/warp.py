@@ -40,8 +40,18 @@ class WarpGeometry:
     def __len__(self) -> int:
         return len(self.window)
 
-    def __getitem__(self, rows: slice) -> "WarpGeometry":
+    def __getitem__(self, rows: slice | Int64[Array, "_"]) -> "WarpGeometry":
         return WarpGeometry(self.window[rows], self.offset[rows], self.size[rows])
+
+    def mirrored(self, width: int, input_size: int) -> "WarpGeometry":
+        """The same regions in the mirrored image, each mirrored within its frame.
+
+        Reference: BVLC/caffe, src/caffe/layers/window_data_layer.cpp (what was left of the region is now right of it).
+        """
+        left, right = width - self.window[:, 2], width - self.window[:, 0]
+        window = np.stack([left, self.window[:, 1], right, self.window[:, 3]], axis=1)
+        offset = np.stack([input_size - self.offset[:, 0] - self.size[:, 0], self.offset[:, 1]], axis=1)
+        return WarpGeometry(window, offset, self.size)
 
 
 def warp_geometry(boxes: Float[Array, "R 4"], height: int, width: int, params: WarpParams, input_size: int) -> WarpGeometry:

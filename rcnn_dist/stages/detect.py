@@ -108,7 +108,7 @@ class DetectWorker(ShardWorker):
         super().__init__(url, DETECTIONS)
         self._run = run
         self._detector = ImageDetector(run.config, load_model(train.folder(run), run.classes))
-        self._extractor = None if "test" in run.config.extract.splits else extract.make_extractor(run)
+        self._extractor = None if "test" in run.config.extract.splits else extract.make_extractor(run, extract.finetuned_folder(run))
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         images = self._forwarded(self._extractor, task, shard) if self._extractor else self._stored(task, shard)

@@ -11,7 +11,7 @@ from rcnn_dist.arrays import Array
 from rcnn_dist.errors import BadAnnotationError, MissingShardError
 from rcnn_dist.features.networks import network_identity
 from rcnn_dist.geometry.boxes import best_object
-from rcnn_dist.stages import propose
+from rcnn_dist.stages import finetune, propose
 from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
@@ -38,7 +38,9 @@ def inputs(run: Run) -> dict[str, Any]:
     """All that shapes the features, named as the configuration names it."""
     section = run.section("extract")
     section.pop("splits")
+    finetuned = finetuned_folder(run)
     return {
+        **({"finetuned": run.relative(finetuned)} if finetuned else {}),
         "network": json.loads(network_identity(run.config.network)),
         "warp": asdict(run.config.warp),
         "extract": section,
@@ -76,7 +78,7 @@ class ExtractWorker(ShardWorker):
 
     def __init__(self, run: Run, url: str) -> None:
         self._run = run
-        self._extractor = make_extractor(run)
+        self._extractor = make_extractor(run, finetuned_folder(run))
         super().__init__(url, features_schema(self._extractor.layer_sizes), tuple(self._extractor.layer_sizes))
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
@@ -113,14 +115,22 @@ class ImageRegions:
         }
 
 
-def make_extractor(run: Run) -> "Extractor":
-    """Builds network and extractor on this process's device; loads torch."""
+def finetuned_folder(run: Run) -> str | None:
+    """Where the network's fine-tuned weights lie, None in a run without fine-tuning."""
+    return finetune.folder(run) if finetune.NAME in run.config.run.stages else None
+
+
+def make_extractor(run: Run, finetuned: str | None) -> "Extractor":
+    """Builds network, with the fine-tuned weights of a folder, and extractor on this process's device; loads torch."""
     from rcnn_dist.features.extract import Extractor, ExtractParams, choose_device
     from rcnn_dist.features.networks import build_network
 
     section = run.config.extract
     params = ExtractParams(layers=section.layers, batch_size=section.batch_size, precision=section.precision, warp=run.config.warp)
-    return Extractor(build_network(run.config.network), params, choose_device())
+    network = build_network(run.config.network)
+    if finetuned is not None:
+        network.load_arrays(finetune.load_finetuned(finetuned))
+    return Extractor(network, params, choose_device())
 
 
 def read_regions(run: Run, task: ShardTask, shard: ShardWriter, stage: str) -> Iterator[ImageRegions]:

@@ -66,7 +66,7 @@ class PhotoDetector:
         self._thresholds = {name: score for name, score in thresholds.items() if score is not None}
         model = load_model(files.join(trained.url, trained.models), tuple(self._thresholds))
         self._detector = ImageDetector(trained.config, model)
-        self._extractor = extract.make_extractor(Run(trained.config))
+        self._extractor = extract.make_extractor(Run(trained.config), trained.finetuned)
 
     def detect(self, image: Array) -> PhotoDetections:
         """The kept detections of an image (uint8 [H, W, 3]) whose score is at least their class's threshold."""

@@ -24,6 +24,7 @@ class TrainedRun:
     config: RunConfig
     models: str  # folder, relative to the run
     classes: tuple[str, ...]
+    finetuned: str | None  # url of the folder of the fine-tuned network
 
 
 def open_trained(run_url: str, proposals: Mapping[str, Any] | None = None) -> TrainedRun:
@@ -49,7 +50,9 @@ def open_trained(run_url: str, proposals: Mapping[str, Any] | None = None) -> Tr
     latest = read_config(run_url).model_dump(mode="json")
     tree = {**manifest["config"], "detect": latest["detect"], "run": latest["run"]}
     tree["proposals"] |= proposals or {}
-    return TrainedRun(run_url, make_config(tree, run_url), folders[0], tuple(entry["class"] for entry in manifest["files"]))
+    tuned = record["finetune"]["folders"][0] if "finetune" in tree["run"]["stages"] else None
+    classes = tuple(entry["class"] for entry in manifest["files"])
+    return TrainedRun(run_url, make_config(tree, run_url), folders[0], classes, files.join(run_url, tuned) if tuned else None)
 
 
 def scores_at_precision(trained: TrainedRun, precision: float) -> dict[str, float | None]:

@@ -19,7 +19,7 @@ from rcnn_dist.store.query import matrix
 from rcnn_dist.summary import print_summary
 
 
-def run(config, stages=driver.STAGES):
+def run(config, stages=None):
     return driver.run_stages(config, stages)
 
 

@@ -54,6 +54,17 @@ class Network(nn.Module, ABC):
     def prepare_for_cpu(self, batch_size: int) -> None:
         """Make inference on a CPU faster where that is possible; the weights can neither be trained nor saved any more."""
 
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
+        """Take the weights of `state_dict()` as arrays, as fine-tuning leaves them.
+
+        Raises:
+            ConfigError: they are of another network.
+        """
+        try:
+            self.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        except RuntimeError as error:
+            raise ConfigError(f"network {self.name}: the fine-tuned weights are of another network: {error}") from error
+
     def load_weights(self, path: str) -> None:
         """Take the weights of a file of `state_dict()`.
 

@@ -1,0 +1,84 @@
+"""A network and its new last layer, trained step by step."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from rcnn_dist.arrays import Array, Int64
+from rcnn_dist.features.networks.base import Network
+from rcnn_dist.finetune.params import FinetuneParams
+from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates
+
+
+class WindowClassifier(nn.Module):
+    """Scores of background and the C classes: dropout and a new layer after the network's last one."""
+
+    def __init__(self, network: Network, n_classes: int, params: FinetuneParams) -> None:
+        super().__init__()
+        self._layer = network.layers[-1]
+        self.network = network
+        self.dropout = nn.Dropout(params.dropout)
+        with torch.device("meta"):  # drawn below, by a generator of its own
+            self.classifier = nn.Linear(network.layer_sizes[self._layer], n_classes + 1)
+        self.classifier.to_empty(device="cpu")
+        generator = torch.Generator().manual_seed(params.seed)
+        nn.init.normal_(self.classifier.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B L"]:
+        scores: Tensor = self.classifier(self.dropout(self.network(pixels, (self._layer,))[self._layer]))
+        return scores
+
+    def train(self, mode: bool = True) -> "WindowClassifier":
+        """Dropout works in training; batch normalisation keeps the statistics of the pre-training."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+class Trainer:
+    """Softmax cross-entropy by Caffe's solver.
+
+    Law: a step's outcome depends on the state, the step's number and its windows alone; on one CPU a training that is saved and loaded
+    between any two steps ends with the same bits as one that is not.
+
+    Paper: §2.3, App. B.
+    """
+
+    def __init__(self, network: Network, n_classes: int, params: FinetuneParams, device: torch.device) -> None:
+        self._params = params
+        self._device = device
+        self._model = WindowClassifier(network, n_classes, params).to(device).to(memory_format=torch.channels_last).train()
+        self._model.requires_grad_(True)
+        rates = caffe_rates(network.named_parameters(prefix="network"), 1.0, params.bias_rate)
+        new = caffe_rates(self._model.classifier.named_parameters(prefix="classifier"), params.new_layer_rate, params.bias_rate)
+        self._solver = CaffeSgd(rates | new, params)
+
+    def step(self, iteration: int, pixels: Float32[Tensor, "B 3 S S"], labels: Int64[Array, "B"]) -> float:
+        """One update from one batch; the loss before it."""
+        seed = np.random.SeedSequence([self._params.seed, iteration]).generate_state(1, np.uint64)[0]
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(int(seed))  # of dropout
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._params.precision == "bfloat16"):
+                scores = self._model(pixels)
+            loss = cross_entropy(scores.float(), torch.from_numpy(labels).to(self._device))
+            loss.backward()  # type: ignore[no-untyped-call]
+        self._solver.step(self._params.learning_rate_at(iteration))
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Array]:
+        """All that goes on: `network.`, `classifier.` and the solver's `velocity.`"""
+        tensors = self._model.state_dict() | {f"velocity.{name}": v for name, v in self._solver.velocities.items()}
+        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Goes on from a state."""
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        self._model.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("velocity.")})
+        self._solver.load({name.removeprefix("velocity."): t for name, t in tensors.items() if name.startswith("velocity.")})

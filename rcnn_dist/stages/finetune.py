@@ -1,0 +1,214 @@
+"""Stage finetune: the network learns the classes from warped windows, before its features are computed (paper §2.3, App. B).
+
+The training goes in segments of `finetune.checkpoint_every` steps: one task each, that begins from a checkpoint and leaves the next. A
+worker that dies costs a segment, and a run that was stopped goes on with the last one.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rcnn_dist.arrays import Array
+from rcnn_dist.features.networks import network_identity
+from rcnn_dist.finetune.windows import WindowSampler
+from rcnn_dist.stages import propose
+from rcnn_dist.stages.base import Executor, Progress, worker_name
+from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.windows import ImageReader, read_windows
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import MANIFEST, fingerprint, sha256_of, write_signed
+from rcnn_dist.store.tensors import load_tensors, save_tensors
+
+NAME = "finetune"
+VERSION = 1
+NETWORK, CLASSIFIER, TELEMETRY = "network.safetensors", "classifier.safetensors", "telemetry.jsonl"
+_CHECKPOINT = "_checkpoint-"
+_STATE = "state.safetensors"
+_SEEN_BY_NO_BIT = ("checkpoint_every", "image_cache_mb")
+
+
+def folder(run: Run) -> str:
+    """Where this run's fine-tuned network lies."""
+    return run.folder("finetuned", run.config.network.name.replace(":", "."), fingerprint(NAME, VERSION, inputs(run)))
+
+
+def inputs(run: Run) -> dict[str, Any]:
+    """All that shapes the fine-tuned network, named as the configuration names it."""
+    section = {name: value for name, value in run.section(NAME).items() if name not in _SEEN_BY_NO_BIT}
+    return {
+        "network": json.loads(network_identity(run.config.network)),
+        "warp": asdict(run.config.warp),
+        "finetune": section,
+        "max_proposals": run.config.extract.max_proposals,
+        "classes": run.classes,
+        "proposals": run.relative(propose.folder(run)),
+        "annotations": run.annotations_digest("train"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps first, ..., last - 1."""
+
+    first: int
+    last: int
+
+
+class FinetuneStage:
+    """Trains what is missing, segment by segment; publishes the network and the new layer."""
+
+    name = NAME
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._folder = folder(run)
+
+    def run(self, executor: Executor, progress: Progress) -> None:
+        """Goes on after the last checkpoint.
+
+        Raises:
+            MissingShardError: the training images have no complete proposals.
+            DataError: there is no foreground or no background to learn from.
+        """
+        section = self._run.config.finetune
+        progress.start(NAME, section.iterations, "steps")
+        if files.exists(files.join(self._folder, MANIFEST)):
+            progress.advance(section.iterations)
+            progress.finish()
+            return
+        propose.ProposeStage(self._run).require("train")
+        done = last_checkpoint(self._folder)
+        progress.advance(done)
+        while done < section.iterations:
+            segment = Segment(done, min(done + section.checkpoint_every, section.iterations))
+            for _ in executor.map(FinetuneWork(self._run), [segment]):
+                progress.advance(segment.last - segment.first)
+            _remove_checkpoints(self._folder, before=segment.last)
+            done = segment.last
+        progress.finish()
+        self._publish(done)
+
+    def _publish(self, done: int) -> None:
+        state, about = load_tensors(_state_url(self._folder, done))
+        described = {"network": self._run.config.network.name, "classes": self._run.classes, "iterations": done}
+        for name, prefix in ((NETWORK, "network."), (CLASSIFIER, "classifier.")):
+            part = {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
+            save_tensors(files.join(self._folder, name), part, described)
+        lines = "".join(json.dumps(row) + "\n" for row in about["history"])
+        files.write_bytes(files.join(self._folder, TELEMETRY), lines.encode())
+        write_signed(
+            files.join(self._folder, MANIFEST),
+            {
+                "stage": NAME,
+                "version": VERSION,
+                "folder": self._folder.split("/")[-1],
+                "images": len(self._run.image_ids("train")),
+                "files": [{"name": name, "sha256": sha256_of(files.join(self._folder, name))} for name in (CLASSIFIER, NETWORK)],
+                "seconds": {phase: round(sum(row["seconds"][phase] for row in about["history"]), 3) for phase in ("compute", "wait")},
+                "workers": sorted({row["worker"] for row in about["history"]}),
+            },
+        )
+        _remove_checkpoints(self._folder, before=done + 1)
+
+
+class FinetuneWork:
+    """What an executor carries: one process trains, on a GPU where there is one."""
+
+    heavy = True
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def make_worker(self) -> "FinetuneWorker":
+        return FinetuneWorker(self._run)
+
+
+class FinetuneWorker:
+    """Holds the network, the windows of the set and decoded images; trains one segment at a time."""
+
+    def __init__(self, run: Run) -> None:
+        from rcnn_dist.features.extract import choose_device
+        from rcnn_dist.features.networks import build_network
+        from rcnn_dist.finetune.trainer import Trainer
+
+        self._run = run
+        self._folder = folder(run)
+        self._device = choose_device()
+        network = build_network(run.config.network)
+        self._preprocess = network.preprocess
+        self._trainer = Trainer(network, len(run.classes), run.config.finetune, self._device)
+        self._windows, image_ids = read_windows(run)
+        self._sampler = WindowSampler(self._windows, run.config.finetune)
+        self._images = ImageReader(run, image_ids)
+
+    def run(self, segment: Segment) -> Segment:
+        """Trains from the checkpoint at the segment's first step, where there must be one but at step 0, and writes that of its last."""
+        history: list[dict[str, Any]] = []
+        if segment.first:
+            state, about = load_tensors(_state_url(self._folder, segment.first))
+            self._trainer.load(state)
+            history = about["history"]
+        start = time.perf_counter()
+        losses, waited = [], 0.0
+        for step, pixels, labels, wait in self._batches(segment):
+            losses.append(self._trainer.step(step, pixels, labels))
+            waited += wait
+        seconds = {"compute": round(time.perf_counter() - start - waited, 3), "wait": round(waited, 3)}
+        row = {"steps": segment.last, "loss": float(np.mean(losses)), "seconds": seconds, "worker": worker_name()}
+        save_tensors(_state_url(self._folder, segment.last), self._trainer.state(), {"history": [*history, row]})
+        return segment
+
+    def _batches(self, segment: Segment) -> Iterator[tuple[int, Any, Array, float]]:
+        """Step, pixels, labels, and the seconds that were waited for them; the next batch is made while a step computes."""
+        from rcnn_dist.finetune.crops import window_pixels
+
+        def make(step: int) -> tuple[Any, Array]:
+            drawn, mirrored = self._sampler.draw(step)
+            warp = self._run.config.warp
+            pixels = window_pixels(self._windows, drawn, mirrored, self._images.read, self._preprocess, warp, self._device)
+            return pixels, self._windows.label[drawn]
+
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(partial(make, segment.first))
+            for step in range(segment.first, segment.last):
+                start = time.perf_counter()
+                pixels, labels = ahead.result()
+                waited = time.perf_counter() - start
+                if step + 1 < segment.last:
+                    ahead = pool.submit(partial(make, step + 1))
+                yield step, pixels, labels, waited
+
+
+def last_checkpoint(folder: str) -> int:
+    """Steps done by the latest checkpoint; 0 where there is none."""
+    return max((int(name.removeprefix(_CHECKPOINT)) for name in _checkpoints(folder)), default=0)
+
+
+def load_finetuned(folder: str) -> dict[str, Array]:
+    """The weights of the fine-tuned network.
+
+    Raises:
+        MissingShardError: it is not there.
+    """
+    return load_tensors(files.join(folder, NETWORK))[0]
+
+
+def _checkpoints(folder: str) -> list[str]:
+    names = [name for name in files.list_names(folder) if name.startswith(_CHECKPOINT)]
+    return [name for name in names if files.exists(files.join(folder, name, _STATE))]
+
+
+def _state_url(folder: str, step: int) -> str:
+    return files.join(folder, f"{_CHECKPOINT}{step:08d}", _STATE)
+
+
+def _remove_checkpoints(folder: str, before: int) -> None:
+    for name in _checkpoints(folder):
+        if int(name.removeprefix(_CHECKPOINT)) < before:
+            files.remove_folder(files.join(folder, name))

@@ -1,0 +1,96 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rcnn_dist import driver
+from rcnn_dist.errors import DataError
+from rcnn_dist.features.networks import build_network
+from rcnn_dist.finetune.trainer import Trainer
+from rcnn_dist.stages import extract, finetune
+from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.verify import verify_run
+
+STAGES = ["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
+SETTINGS = {"iterations": 6, "batch_size": 16, "learning_rate": 0.01, "checkpoint_every": 2}
+
+
+@pytest.fixture
+def tuned_config(small_config, tmp_path):
+    """Makes a configuration of a run with fine-tuning, in a folder of its own."""
+
+    def make(name, runtime=None, data=None, **settings):
+        run = {"dir": str(tmp_path / name), "shard_images": 3, "stages": STAGES}
+        return small_config(run=run, finetune=SETTINGS | settings, runtime=runtime or {}, data=data or {})
+
+    return make
+
+
+def tune(config):
+    driver.run_stages(config, ("propose", "finetune"))
+    folder = Path(finetune.folder(Run(config)))
+    return [(folder / name).read_bytes() for name in (finetune.NETWORK, finetune.CLASSIFIER)]
+
+
+def test_a_run_with_fine_tuning_uses_the_new_weights_and_is_verified(tuned_config):
+    config = tuned_config("run")
+    driver.run_stages(config)
+    run = Run(config)
+    folder = Path(finetune.folder(run))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "_manifest.json",
+        "classifier.safetensors",
+        "network.safetensors",
+        "telemetry.jsonl",
+    ]
+    assert [json.loads(line)["steps"] for line in (folder / finetune.TELEMETRY).read_text().splitlines()] == [2, 4, 6]
+    found = verify_run(config.run.dir)
+    assert (found.damaged, found.unfinished) == ([], [])
+    frozen = config.model_copy(update={"run": replace(config.run, stages=tuple(s for s in STAGES if s != "finetune"))})
+    assert extract.folder(Run(frozen)) != extract.folder(run)
+    by_hand = replace(config.network, finetuned=str(folder / finetune.NETWORK))
+    used, tuned = extract.make_extractor(run, extract.finetuned_folder(run))._network, build_network(by_hand)
+    assert all((tensor == tuned.state_dict()[name]).all() for name, tensor in used.state_dict().items())
+    assert not all((tensor == used.state_dict()[name]).all() for name, tensor in build_network(config.network).state_dict().items())
+
+
+def test_a_training_that_is_stopped_three_times_ends_with_the_same_bytes(tuned_config, monkeypatch):
+    undisturbed = tune(tuned_config("undisturbed"))
+    assert tune(tuned_config("one segment", checkpoint_every=100)) == undisturbed
+    config = tuned_config("stopped")
+    step = Trainer.step
+    for stop in (1, 2, 5):
+
+        def die(self, iteration, pixels, labels, stop=stop):
+            if iteration == stop:
+                raise KeyboardInterrupt
+            return step(self, iteration, pixels, labels)
+
+        monkeypatch.setattr(Trainer, "step", die)
+        with pytest.raises(KeyboardInterrupt):
+            tune(config)
+        assert finetune.last_checkpoint(finetune.folder(Run(config))) == stop // 2 * 2
+    monkeypatch.setattr(Trainer, "step", step)
+    assert tune(config) == undisturbed
+
+
+def test_a_ray_worker_trains_the_same_network(tuned_config):
+    assert tune(tuned_config("ray", runtime={"executor": "ray", "workers": 1})) == tune(tuned_config("here"))
+
+
+def test_every_setting_that_shapes_the_network_changes_its_folder(tuned_config):
+    base = finetune.folder(Run(tuned_config("run")))
+    for change in ({"seed": 4}, {"iterations": 7}, {"batch_size": 8}, {"dropout": 0.0}):
+        assert finetune.folder(Run(tuned_config("run", **change))) != base
+    for change in ({"checkpoint_every": 3}, {"image_cache_mb": 0}):
+        assert finetune.folder(Run(tuned_config("run", **change))) == base
+
+
+def test_images_that_do_not_fit_into_the_cache_change_nothing(tuned_config):
+    assert tune(tuned_config("cached")) == tune(tuned_config("read again", image_cache_mb=0))
+
+
+def test_a_set_without_foreground_is_refused(tuned_config):
+    with pytest.raises(DataError, match="no foreground windows"):
+        tune(tuned_config("run", data={"classes": ["zebra"]}))
