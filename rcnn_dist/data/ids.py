@@ -65,6 +65,8 @@ def _escape(part: str) -> str:
     """One part of a path with the bytes escaped that an id may not hold there."""
     if not part:
         return "="
+    if "=" not in part and _PART.fullmatch(part):
+        return part
     escaped = "".join(char if _PLAIN.fullmatch(char) else "".join(f"={byte:02X}" for byte in _bytes(char)) for char in part)
     return f"={ord(part[0]):02X}{escaped[1:]}" if part[0] in ".-" else escaped
 
