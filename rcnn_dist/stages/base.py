@@ -15,7 +15,7 @@ from rcnn_dist.stages.plan import Plan, write_plan
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, tables
 from rcnn_dist.store.manifest import MANIFEST, ImageFailure, Marker, read_signed, write_signed
-from rcnn_dist.store.shards import finish_forgetting, part_name, read_markers
+from rcnn_dist.store.shards import finish_forgetting, marked_parts, part_name, read_markers
 
 
 class Worker(Protocol):
@@ -143,16 +143,24 @@ class ShardStage(ABC):
         """Whether the split's manifest stands.
 
         Raises:
-            DamagedFileError: the manifest belongs to another fingerprint than its folder's name says.
+            DamagedFileError: the manifest belongs to another fingerprint than its folder's name says, or names other shards than
+                have markers.
         """
         url = files.join(self.folder(split), MANIFEST)
         try:
-            found = read_signed(url)["folder"]
+            manifest = read_signed(url)
         except FileNotFoundError:
             return False
         expected = self.folder(split).split("/")[-2]
-        if found != expected:
-            raise DamagedFileError(f"{url} was written for '{found}' but lies in '{expected}': move the folder back or delete it")
+        if manifest["folder"] != expected:
+            raise DamagedFileError(
+                f"{url} was written for '{manifest['folder']}' but lies in '{expected}': move the folder back or delete it"
+            )
+        promised, marked = {entry["part"] for entry in manifest["parts"]}, set(marked_parts(self.folder(split)))
+        if promised != marked:
+            raise DamagedFileError(
+                f"{url} and the markers disagree on {min(promised ^ marked)}: delete the manifest and run {self.name} again"
+            )
         return True
 
     def require(self, split: str) -> None:

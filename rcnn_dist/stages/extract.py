@@ -17,7 +17,7 @@ from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import fingerprint, read_marker
-from rcnn_dist.store.schema import features_schema
+from rcnn_dist.store.schema import PROPOSALS, features_schema
 from rcnn_dist.store.shards import ShardWriter
 from rcnn_dist.store.shards import read_images as read_rows
 from rcnn_dist.store.tables import box_columns, boxes_of, make_table
@@ -146,7 +146,7 @@ def read_regions(run: Run, task: ShardTask, shard: ShardWriter, stage: str) -> I
     for failure in marker.failures:
         shard.fail(failure.image_id, failure.stage, failure.reason)
     with shard.timed("read"):
-        proposals = {image_id: boxes_of(table) for image_id, table in read_rows(proposals_url, task.part, task.wanted)}
+        proposals = {image_id: boxes_of(table) for image_id, table in read_rows(proposals_url, task.part, task.wanted, schema=PROPOSALS)}
     for image_id, image in propose.read_images(run, tuple(proposals), shard, stage):
         try:
             yield _regions(run, task.split, image_id, image, proposals[image_id][: run.config.extract.max_proposals])

@@ -4,7 +4,7 @@ Boxes are float32 in files and float64 in arithmetic. A feature layer is one Fix
 its field carries `dtype` and `size`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -107,8 +107,18 @@ def check_schema(found: pa.Schema, expected: pa.Schema, url: str) -> None:
     Raises:
         DamagedFileError: a field is missing or has another type.
     """
+    check_columns(found, expected.names, url)
     for field in expected:
-        if field.name not in found.names:
-            raise DamagedFileError(f"{url}: no field '{field.name}' (schema {SCHEMA_VERSION}); compute the stage again with this version")
         if found.field(field.name).type != field.type:
             raise DamagedFileError(f"{url}: field '{field.name}' is {found.field(field.name).type}, expected {field.type}")
+
+
+def check_columns(found: pa.Schema, names: Sequence[str], url: str) -> None:
+    """Refuses a file that lacks a column.
+
+    Raises:
+        DamagedFileError: names the first that is missing.
+    """
+    for name in names:
+        if name not in found.names:
+            raise DamagedFileError(f"{url}: no field '{name}' (schema {SCHEMA_VERSION}); compute the stage again with this version")

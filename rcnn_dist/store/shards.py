@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from rcnn_dist.errors import DamagedFileError, MissingShardError
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import MANIFEST, MARKERS, ImageFailure, Marker, read_marker, read_signed, write_marker, write_signed
-from rcnn_dist.store.schema import check_schema
+from rcnn_dist.store.schema import check_columns, check_schema
 
 MIN_ROW_GROUP = 256
+_COMPUTE_AGAIN = "; delete the file and its marker and run the stage again"
 _FORGET = "_forget.json"  # shards that are being removed
 _READERS = 16
 
@@ -131,9 +132,13 @@ def discarded_shard(schema: pa.Schema, layers: Sequence[str] = ()) -> Iterator[S
 
 def read_markers(folder: str) -> list[Marker]:
     """The markers of all complete shards of a table, in order."""
-    names = [name.removesuffix(".json") for name in files.list_names(files.join(folder, MARKERS)) if name.endswith(".json")]
     with ThreadPoolExecutor(_READERS) as pool:
-        return [marker for marker in pool.map(lambda name: read_marker(folder, name), names) if marker]
+        return [marker for marker in pool.map(lambda part: read_marker(folder, part), marked_parts(folder)) if marker]
+
+
+def marked_parts(folder: str) -> list[str]:
+    """The names of all complete shards of a table, in order."""
+    return [name.removesuffix(".json") for name in files.list_names(files.join(folder, MARKERS)) if name.endswith(".json")]
 
 
 def forget_shards(folder: str, parts: Sequence[str]) -> None:
@@ -163,44 +168,65 @@ def read_table(folder: str, part: str, columns: Sequence[str] | None = None, sch
         MissingShardError: the shard has no marker or no file.
         DamagedFileError: the file cannot be read or has another schema.
     """
-    with open_shard(folder, part, schema) as file:
+    with open_shard(folder, part, columns or (), schema) as file:
         return file.read(columns=columns)
 
 
 @contextmanager
-def open_shard(folder: str, part: str, schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
-    """A shard for reading row group by row group."""
+def open_shard(folder: str, part: str, columns: Sequence[str] = (), schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
+    """A shard for reading row group by row group.
+
+    Raises:
+        MissingShardError: the shard has no marker or no file.
+        DamagedFileError: the file cannot be read, lacks one of the columns, or has another schema or other rows than its marker says.
+    """
     url = files.join(folder, f"{part}.parquet")
-    if read_marker(folder, part) is None:
+    marker = read_marker(folder, part)
+    if marker is None:
         raise MissingShardError(f"{url} is not complete: run the stage that writes it again")
     path = files.local_path(url)
     try:
         with pq.ParquetFile(path or io.BytesIO(files.read_bytes(url)), page_checksum_verification=True, memory_map=False) as file:
+            check_columns(file.schema_arrow, columns, url)
             if schema is not None:
                 check_schema(file.schema_arrow, schema, url)
+            if file.metadata.num_rows != marker.rows:
+                raise DamagedFileError(f"{url} has {file.metadata.num_rows} rows and its marker says {marker.rows}{_COMPUTE_AGAIN}")
             yield file
     except FileNotFoundError as error:
         raise MissingShardError(f"{url} is missing although its marker exists: delete the marker and run the stage again") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise DamagedFileError(f"{url}: {error}; delete the file and its marker and run the stage again") from error
+        raise DamagedFileError(f"{url}: {error}{_COMPUTE_AGAIN}") from error
 
 
 def read_images(
-    folder: str, part: str, wanted: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    folder: str,
+    part: str,
+    wanted: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    schema: pa.Schema | None = None,
 ) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each image of a shard, in file order, one row group in memory at a time.
 
     Args:
         wanted: image ids; None for all. Row groups without any of them are not read.
         columns: None for all.
+        schema: what the file must have; None for any.
+
+    Raises:
+        MissingShardError, DamagedFileError: as `open_shard`, or a row group does not hold the rows of its images.
     """
     marker = read_marker(folder, part)
     images = marker.images if marker else ()
     names = None if wanted is None else set(wanted)
-    with open_shard(folder, part) as file:
+    with open_shard(folder, part, columns or (), schema) as file:
         for group, members in _row_groups(images):
             if members and (names is None or names.intersection(i for i, _ in members)):
                 table = _empty(file, columns) if group is None else file.read_row_group(group, columns=columns)
+                if table.num_rows != sum(rows for _, rows in members):
+                    raise DamagedFileError(
+                        f"{files.join(folder, part)}.parquet: row group {group} has other rows than its marker says{_COMPUTE_AGAIN}"
+                    )
                 cursor = 0
                 for image_id, rows in members:
                     if names is None or image_id in names:

@@ -20,7 +20,7 @@ from rcnn_dist.stages.run import Run
 from rcnn_dist.store import rows
 from rcnn_dist.store.manifest import MANIFEST, write_signed
 from rcnn_dist.store.schema import features_schema
-from rcnn_dist.store.shards import part_name, write_shard
+from rcnn_dist.store.shards import marked_parts, part_name, write_shard
 from rcnn_dist.store.tables import box_columns, make_table
 
 N_IMAGES, SIZE, SHARD_IMAGES = 24, 24, 6
@@ -56,7 +56,10 @@ def make_run(root, tmp_path):
             with write_shard(folder, part_name(part), features_schema({"fc7": SIZE}), layers=("fc7",)) as shard:
                 for i in range(part * SHARD_IMAGES, (part + 1) * SHARD_IMAGES):
                     shard.add(ids[i], image_table(ids[i], classes[i % n_classes], centres[i % n_classes], regions, generator))
-        write_signed(f"{folder}/{MANIFEST}", {"folder": extract.folder(run).split("/")[-1]})
+        write_signed(
+            f"{folder}/{MANIFEST}",
+            {"folder": extract.folder(run).split("/")[-1], "parts": [{"part": part} for part in marked_parts(folder)]},
+        )
         return run
 
     return make
