@@ -61,6 +61,8 @@ def _check(run: "Run") -> tuple[list["ImageSet"], list["Problem"]]:
         if place == 0:
             progress.start("validate", total)
         progress.advance(1)
+        if place == total - 1:
+            progress.finish()
 
     return validate(dataset, image_sets, checks, os.cpu_count() or 1, on_image)
 

@@ -32,8 +32,10 @@ def match_coco(
     place = np.arange(len(order)) - np.repeat(firsts, np.diff([*firsts, len(order)]))  # in its image, by score
     order = order[place < _MAX_PER_IMAGE]
     matched = np.full(len(det_image), -1)
-    for image in np.unique(gt_image):
-        rows, objects = order[det_image[order] == image], np.flatnonzero(gt_image == image)
+    images = np.unique(gt_image)
+    starts, ends = (np.searchsorted(det_image[order], images, side) for side in ("left", "right"))
+    for image, start, end in zip(images, starts, ends, strict=True):
+        rows, objects = order[start:end], np.flatnonzero(gt_image == image)
         taken = _greedy(_overlaps(det_boxes[rows], gt_boxes[objects], gt_difficult[objects]), gt_difficult[objects], min_iou)
         matched[rows] = np.where(taken >= 0, objects[taken], -1)
     order = order[np.argsort(-det_scores[order], kind="stable")]
@@ -57,10 +59,11 @@ def _greedy(overlaps: Float[Array, "R G"], crowd: Bool[Array, "G"], min_iou: flo
     """The object that each detection takes, in the order of the rows; -1 for none."""
     free = np.ones(len(crowd), dtype=bool)
     taken = np.full(len(overlaps), -1)
-    for row, overlap in enumerate(overlaps):
+    fits = overlaps >= min_iou
+    for row in np.flatnonzero(fits.any(axis=1)):
         for candidates in (free & ~crowd, crowd):
-            if (fitting := np.flatnonzero(candidates & (overlap >= min_iou))).size:
-                taken[row] = fitting[len(fitting) - 1 - np.argmax(overlap[fitting][::-1])]
+            if (fitting := np.flatnonzero(candidates & fits[row])).size:
+                taken[row] = fitting[len(fitting) - 1 - np.argmax(overlaps[row, fitting][::-1])]
                 free[taken[row]] = False
                 break
     return taken

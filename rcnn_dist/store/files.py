@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import pyarrow as pa
@@ -59,6 +60,17 @@ def open_dataset(url: str, schema: pa.Schema | None = None) -> pads.Dataset:
     """
     fs, path = _locate(url)
     return pads.dataset(path, filesystem=fs, format="parquet", schema=schema, exclude_invalid_files=False)
+
+
+def open_binary(url: str) -> IO[bytes]:
+    """A file to read parts of.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    fs, path = _locate(url)
+    opened: IO[bytes] = fs.open(path, "rb")
+    return opened
 
 
 def read_bytes(url: str) -> bytes:

@@ -1,6 +1,5 @@
 """Tables as columns: built from NumPy arrays, written whole where a table is one small file, read from a user's Parquet."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,7 +46,7 @@ def read_texts(url: str, column: str) -> list[str | None]:
 
 def _read_texts(url: str, column: str) -> list[str | None]:
     try:
-        with pq.ParquetFile(files.local_path(url) or io.BytesIO(files.read_bytes(url))) as file:
+        with files.open_binary(url) as source, pq.ParquetFile(source) as file:
             schema = file.schema_arrow
             if column not in schema.names:
                 raise DataError(f"{url} has no column '{column}': set data.column to one of {', '.join(schema.names)}")
