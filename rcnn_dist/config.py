@@ -107,6 +107,7 @@ class ProposalsSection:
 class FinetuneSection(FinetuneParams):
     checkpoint_every: int = 1000  # steps that a worker's death costs at most
     image_cache_mb: int = 4096  # decoded images that the worker keeps
+    window_file: str | None = None  # the original's window file, to learn from instead of proposals
 
 
 @dataclass(frozen=True)

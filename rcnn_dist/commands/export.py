@@ -10,10 +10,12 @@ class Form(StrEnum):
     COCO = "coco"
     LIST = "list"
     NPY = "npy"
+    WINDOWS = "windows"
 
 
 _FORMS = """coco: detections and objects of the test images as COCO JSON;
-list: features as Parquet with lists of floats, for SQL; npy: features as NumPy matrices, and the regions that their rows are."""
+list: features as Parquet with lists of floats, for SQL; npy: features as NumPy matrices, and the regions that their rows are;
+windows: the training windows as the window file that Caffe reads."""
 
 
 def export(
@@ -29,8 +31,13 @@ def export(
     from rcnn_dist.stages.export_features import export_features
     from rcnn_dist.stages.record import read_config
     from rcnn_dist.stages.run import Run
+    from rcnn_dist.stages.windows import export_windows
     from rcnn_dist.store import files
 
     place = out or files.join(run, "export", form)
-    for url in export_coco(Run(read_config(run)), place) if form is Form.COCO else export_features(run, form.value, place):
+    if form in (Form.COCO, Form.WINDOWS):
+        urls = (export_coco if form is Form.COCO else export_windows)(Run(read_config(run)), place)
+    else:
+        urls = export_features(run, form.value, place)
+    for url in urls:
         print(url)

@@ -60,6 +60,7 @@ def status(
 
     Example: rcnn-dist runs status runs/fruit --set extract.max_proposals=500
     """
+    from rcnn_dist.stages import finetune
     from rcnn_dist.stages.record import read_config
     from rcnn_dist.stages.run import Run as OpenRun
     from rcnn_dist.stages.status import TABLES, models_status, table_status
@@ -69,9 +70,13 @@ def status(
     tables = [stage(opened) for stage in TABLES]
     found = [table_status(opened, stage, split) for stage in tables if stage.name in wanted for split in stage.splits]
     models = models_status(opened) if "train" in wanted else None
+    steps = finetune.steps_done(opened) if finetune.NAME in wanted else None
     if as_json:
-        print(json.dumps({"tables": [asdict(table) for table in found], "models": asdict(models) if models else None}, indent=1))
+        rows = [asdict(table) for table in found]
+        print(json.dumps({"tables": rows, "finetune_steps": steps, "models": asdict(models) if models else None}, indent=1))
         return
+    if steps is not None:
+        print(f"finetune: {steps}/{opened.config.finetune.iterations} steps, {opened.relative(finetune.folder(opened))}")
     for table in found:
         if models and table.stage == "detect":
             print(_models_line(models))

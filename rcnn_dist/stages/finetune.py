@@ -30,7 +30,7 @@ VERSION = 1
 NETWORK, CLASSIFIER, TELEMETRY = "network.safetensors", "classifier.safetensors", "telemetry.jsonl"
 _CHECKPOINT = "_checkpoint-"
 _STATE = "state.safetensors"
-_SEEN_BY_NO_BIT = ("checkpoint_every", "image_cache_mb")
+_NOT_IN_THE_RESULT = ("checkpoint_every", "image_cache_mb", "window_file")
 
 
 def folder(run: Run) -> str:
@@ -40,14 +40,17 @@ def folder(run: Run) -> str:
 
 def inputs(run: Run) -> dict[str, Any]:
     """All that shapes the fine-tuned network, named as the configuration names it."""
-    section = {name: value for name, value in run.section(NAME).items() if name not in _SEEN_BY_NO_BIT}
+    section = {name: value for name, value in run.section(NAME).items() if name not in _NOT_IN_THE_RESULT}
+    if run.config.finetune.window_file:
+        windows: dict[str, Any] = {"window file": run.files_digest((run.config.finetune.window_file,))}
+    else:
+        windows = {"proposals": run.relative(propose.folder(run)), "max_proposals": run.config.extract.max_proposals}
     return {
         "network": json.loads(network_identity(run.config.network)),
         "warp": asdict(run.config.warp),
         "finetune": section,
-        "max_proposals": run.config.extract.max_proposals,
         "classes": run.classes,
-        "proposals": run.relative(propose.folder(run)),
+        **windows,
         "annotations": run.annotations_digest("train"),
     }
 
@@ -74,17 +77,15 @@ class FinetuneStage:
 
         Raises:
             MissingShardError: the training images have no complete proposals.
-            DataError: there is no foreground or no background to learn from.
+            DataError: there is no foreground or no background to learn from, or the window file is none.
         """
         section = self._run.config.finetune
         progress.start(NAME, section.iterations, "steps")
+        done = steps_done(self._run)
+        progress.advance(done)
         if files.exists(files.join(self._folder, MANIFEST)):
-            progress.advance(section.iterations)
             progress.finish()
             return
-        propose.ProposeStage(self._run).require("train")
-        done = last_checkpoint(self._folder)
-        progress.advance(done)
         while done < section.iterations:
             segment = Segment(done, min(done + section.checkpoint_every, section.iterations))
             for _ in executor.map(FinetuneWork(self._run), [segment]):
@@ -143,9 +144,9 @@ class FinetuneWorker:
         network = build_network(run.config.network)
         self._preprocess = network.preprocess
         self._trainer = Trainer(network, len(run.classes), run.config.finetune, self._device)
-        self._windows, image_ids = read_windows(run)
+        self._windows, urls = read_windows(run)
         self._sampler = WindowSampler(self._windows, run.config.finetune)
-        self._images = ImageReader(run, image_ids)
+        self._images = ImageReader(run, urls)
 
     def run(self, segment: Segment) -> Segment:
         """Trains from the checkpoint at the segment's first step, where there must be one but at step 0, and writes that of its last."""
@@ -185,9 +186,12 @@ class FinetuneWorker:
                 yield step, pixels, labels, waited
 
 
-def last_checkpoint(folder: str) -> int:
-    """Steps done by the latest checkpoint; 0 where there is none."""
-    return max((int(name.removeprefix(_CHECKPOINT)) for name in _checkpoints(folder)), default=0)
+def steps_done(run: Run) -> int:
+    """Steps that are on disk: those of the latest checkpoint, or all."""
+    url = folder(run)
+    if files.exists(files.join(url, MANIFEST)):
+        return run.config.finetune.iterations
+    return max((int(name.removeprefix(_CHECKPOINT)) for name in _checkpoints(url)), default=0)
 
 
 def load_finetuned(folder: str) -> dict[str, Array]:

@@ -2,15 +2,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from rcnn_dist import driver
-from rcnn_dist.errors import DataError
+from rcnn_dist.cli import app
+from rcnn_dist.errors import ConfigError, DataError
 from rcnn_dist.features.networks import build_network
 from rcnn_dist.finetune.trainer import Trainer
 from rcnn_dist.stages import extract, finetune
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
+from rcnn_dist.stages.windows import read_windows
 
 STAGES = ["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
 SETTINGS = {"iterations": 6, "batch_size": 16, "learning_rate": 0.01, "checkpoint_every": 2}
@@ -70,7 +74,8 @@ def test_a_training_that_is_stopped_three_times_ends_with_the_same_bytes(tuned_c
         monkeypatch.setattr(Trainer, "step", die)
         with pytest.raises(KeyboardInterrupt):
             tune(config)
-        assert finetune.last_checkpoint(finetune.folder(Run(config))) == stop // 2 * 2
+        assert finetune.steps_done(Run(config)) == stop // 2 * 2
+    assert "finetune: 4/6 steps, finetuned/tiny-" in CliRunner().invoke(app, ["runs", "status", config.run.dir]).output
     monkeypatch.setattr(Trainer, "step", step)
     assert tune(config) == undisturbed
 
@@ -89,6 +94,30 @@ def test_every_setting_that_shapes_the_network_changes_its_folder(tuned_config):
 
 def test_images_that_do_not_fit_into_the_cache_change_nothing(tuned_config):
     assert tune(tuned_config("cached")) == tune(tuned_config("read again", image_cache_mb=0))
+
+
+def test_a_window_file_that_was_exported_gives_the_same_windows_but_for_its_rounding(tuned_config, tmp_path):
+    config = tuned_config("run")
+    driver.run_stages(config, ("propose",))
+    output = CliRunner().invoke(app, ["runs", "export", config.run.dir, "--format", "windows", "--out", str(tmp_path / "out")]).output
+    path = str(tmp_path / "out" / "windows.txt")
+    assert output == f"{path}\n"
+    from_file = tuned_config("from file", window_file=path)
+    (own, urls), (read, same_urls) = (read_windows(Run(c)) for c in (config, from_file))
+    assert urls == same_urls
+    assert len(urls) == 12
+    np.testing.assert_array_equal(read.image, own.image)
+    np.testing.assert_array_equal(read.label, own.label)
+    np.testing.assert_allclose(read.boxes, own.boxes, atol=0.5)
+    driver.run_stages(from_file, ("finetune",))
+    assert (Path(finetune.folder(Run(from_file))) / finetune.NETWORK).is_file()
+    before = finetune.folder(Run(from_file))
+    Path(path).write_text(Path(path).read_text() + "more")
+    assert finetune.folder(Run(from_file)) != before
+    with pytest.raises(DataError, match="no window file"):
+        read_windows(Run(from_file))
+    with pytest.raises(ConfigError, match=r"there is no .*nowhere"):
+        read_windows(Run(tuned_config("run", window_file="/nowhere")))
 
 
 def test_a_set_without_foreground_is_refused(tuned_config):
