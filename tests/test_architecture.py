@@ -64,7 +64,9 @@ def test_heavy_libraries_stay_in_their_rooms(path):
 def test_files_are_small_and_nothing_unsafe_is_used(path):
     text = path.read_text()
     assert text.count("\n") <= 320
-    assert not re.search(r"\bimport pickle|allow_pickle=True|yaml\.load\(|(?<![\w.])(eval|exec)\(", text)
+    assert not re.search(r"allow_pickle=True|yaml\.load\(|(?<![\w.])(eval|exec)\(", text)
+    # the probe alone speaks pickle, through a pipe to a child of its own
+    assert path.name == "probe.py" or not re.search(r"import .*\b(pickle|cloudpickle|dill|joblib|shelve|marshal)\b", text)
     assert "torch.load(" not in text or "weights_only=True" in text
 
 

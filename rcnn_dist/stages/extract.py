@@ -31,7 +31,7 @@ VERSION = 1
 
 def folder(run: Run) -> str:
     """Where this run's features lie."""
-    return run.folder("features", run.config.network.name.replace(":", "."), fingerprint(NAME, VERSION, inputs(run)))
+    return run.folder("features", run.config.network.name, fingerprint(NAME, VERSION, inputs(run)))
 
 
 def inputs(run: Run) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _NOT_IN_THE_RESULT = ("checkpoint_every", "image_cache_mb", "window_file")
 
 def folder(run: Run) -> str:
     """Where this run's fine-tuned network lies."""
-    return run.folder("finetuned", run.config.network.name.replace(":", "."), fingerprint(NAME, VERSION, inputs(run)))
+    return run.folder("finetuned", run.config.network.name, fingerprint(NAME, VERSION, inputs(run)))
 
 
 def inputs(run: Run) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One run: its configuration, its data set, and where its files lie."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -97,8 +98,8 @@ class Run:
         return self._digests[key]
 
     def folder(self, kind: str, name: str, digest: str) -> str:
-        """Folder of one version of a table or model: `features/lite-1a2b3c4d`."""
-        return files.join(self.url, kind, f"{name}-{digest}")
+        """Folder of one version of a table or model, whatever the name: `features/lite-1a2b3c4d`."""
+        return files.join(self.url, kind, f"{re.sub(r'[^A-Za-z0-9_.-]', '.', name)}-{digest}")
 
     def relative(self, folder: str) -> str:
         """A folder below the run, without the run's own place, so that moved runs keep their fingerprints."""
