@@ -1,4 +1,4 @@
-"""The command line: `rcnn-dist demo | run | detect | runs | data | weights`. Loads neither torch nor ray before a command needs them."""
+"""The command line, `rcnn-dist ...`. Loads neither torch nor ray before a command needs them."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ import typer
 from rcnn_dist import __version__
 from rcnn_dist.commands import weights
 from rcnn_dist.commands.detect import detect
+from rcnn_dist.commands.explore import explore
 from rcnn_dist.commands.export import export
 from rcnn_dist.commands.recall import recall
 from rcnn_dist.commands.runs import runs
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
+app.add_typer(explore, name="explore")
 app.command()(detect)
 runs.command()(export)
 data.command()(validate)

@@ -1,16 +1,19 @@
-"""Streaming queries over a features table: megabytes per second and the most memory that the process held.
+"""Passes over a features table, queries and a search: megabytes per second and the most memory that the process held.
 
 A generated table (fc7 after a ReLU: half of its values zero) is read again and again until the wanted volume has passed.
 """
 
+import importlib.util
 import resource
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from rcnn_dist.arrays import Array
+from rcnn_dist.explore.nearest import Nearest, Scan, faiss_scan, numpy_scan
 from rcnn_dist.store.query import ALL, Regions, matrix, stream_regions
 from rcnn_dist.store.schema import features_schema
 from rcnn_dist.store.shards import read_markers, write_shard
@@ -22,7 +25,7 @@ _QUERIES = {"all rows": ALL, "one class of 8, overlap 0.7 or more": Regions(clas
 
 
 def run(gigabytes: float, shards: int) -> dict[str, Any]:
-    """Both queries over the volume, on one thread of Python."""
+    """Every query over the volume, on one thread of Python."""
     with tempfile.TemporaryDirectory() as folder:
         _generate(folder, shards)
         markers = read_markers(folder)
@@ -35,6 +38,7 @@ def run(gigabytes: float, shards: int) -> dict[str, Any]:
             "volume_gb": passes * table_bytes / 1e9,
         }
         figures["queries"] = {name: _timed(folder, where, passes, table_bytes) for name, where in _QUERIES.items()}
+        figures["queries"] |= {f"the 20 nearest regions by {name}": _nearest(folder, scan, passes, table_bytes) for name, scan in _scans()}
     return figures
 
 
@@ -54,8 +58,30 @@ def _timed(folder: str, where: Regions, passes: int, table_bytes: int) -> dict[s
             rows += table.num_rows
             matrix(table, _LAYER).view(np.uint16).max(initial=0)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # kilobytes on Linux
-    return {"seconds": seconds, "mb_per_s": passes * table_bytes / 1e6 / seconds, "rows": rows, "peak_rss_mb": peak}
+    return {"seconds": seconds, "mb_per_s": passes * table_bytes / 1e6 / seconds, "rows": rows, "peak_rss_mb": _peak_rss_mb()}
+
+
+def _scans() -> Iterator[tuple[str, Callable[[Array], Scan]]]:
+    yield "NumPy", numpy_scan
+    if importlib.util.find_spec("faiss"):
+        yield "FAISS", faiss_scan
+
+
+def _nearest(folder: str, make_scan: Callable[[Array], Scan], passes: int, table_bytes: int) -> dict[str, Any]:
+    """The regions nearest to one direction, over all passes."""
+    query = np.random.default_rng(1).random(_SIZE)
+    start = time.perf_counter()
+    for _ in range(passes):
+        nearest = Nearest(query, 20, scan=make_scan(query))
+        for table in stream_regions(folder, ALL, ["image_id", _LAYER]):
+            nearest.add(matrix(table, _LAYER), table["image_id"].to_pylist(), int)
+    seconds = time.perf_counter() - start
+    rate = passes * table_bytes / 1e6 / seconds
+    return {"seconds": seconds, "mb_per_s": rate, "rows": len(nearest.found), "peak_rss_mb": _peak_rss_mb()}
+
+
+def _peak_rss_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # kilobytes on Linux
 
 
 def _generate(folder: str, shards: int) -> None:

@@ -135,7 +135,7 @@ def render_report(data: ReportData) -> str:
     ap = {variant: [data.ap[variant].get(name, math.nan) for name in data.classes] for variant in variants}
     phases = [stage.phases for stage in data.stages]
     html = (
-        _environment()
+        environment()
         .get_template("template.html")
         .render(
             data=data,
@@ -156,7 +156,8 @@ def render_report(data: ReportData) -> str:
     return html.encode("utf-8", "replace").decode("utf-8")
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates of this room: autoescaped, strict about what is undefined."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rcnn_dist.report", ""),
         autoescape=True,
@@ -171,6 +172,7 @@ def _environment() -> jinja2.Environment:
         "sortable": lambda value: "" if math.isnan(value) else f"{value:.12g}",
         "svg_uri": lambda svg: _data_uri("image/svg+xml", svg.encode("utf-8", "replace")),
         "picture_uri": _picture_uri,
+        "jpeg_uri": lambda picture: _data_uri("image/jpeg", picture),
         "sha256": lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode(),
     }
     environment.globals["nan"] = math.nan

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rcnn_dist.arrays import Array
+from rcnn_dist.config import RunConfig
 from rcnn_dist.errors import BadAnnotationError, MissingShardError
 from rcnn_dist.features.networks import network_identity
 from rcnn_dist.geometry.boxes import best_object
@@ -41,12 +42,16 @@ def inputs(run: Run) -> dict[str, Any]:
     finetuned = finetuned_folder(run)
     return {
         **({"finetuned": run.relative(finetuned)} if finetuned else {}),
-        "network": json.loads(network_identity(run.config.network)),
-        "warp": asdict(run.config.warp),
+        **forward_inputs(run.config),
         "extract": section,
         "proposals": run.relative(propose.folder(run)),
         "annotations": {split: run.annotations_digest(split) for split in run.splits},
     }
+
+
+def forward_inputs(config: RunConfig) -> dict[str, Any]:
+    """What shapes the features of a given box."""
+    return {"network": json.loads(network_identity(config.network)), "warp": asdict(config.warp)}
 
 
 class ExtractStage(ShardStage):

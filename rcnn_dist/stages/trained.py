@@ -48,7 +48,7 @@ def open_trained(run_url: str, proposals: Mapping[str, Any] | None = None) -> Tr
     if not manifest["files"]:
         raise MissingShardError(f"{run_url} is not trained: rcnn-dist run {run_url}/config.yaml goes on with it")
     latest = read_config(run_url).model_dump(mode="json")
-    tree = {**manifest["config"], "detect": latest["detect"], "run": latest["run"]}
+    tree = {**manifest["config"], "detect": latest["detect"], "run": {**manifest["config"]["run"], "dir": run_url}}
     tree["proposals"] |= proposals or {}
     tuned = record["finetune"]["folders"][0] if "finetune" in tree["run"]["stages"] else None
     classes = tuple(entry["class"] for entry in manifest["files"])

@@ -12,7 +12,19 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "run", "detect", "runs verify", "runs export", "runs status", "runs retry", "data generate", "data validate"]
+    "command",
+    [
+        "demo",
+        "run",
+        "detect",
+        "explore similar",
+        "runs verify",
+        "runs export",
+        "runs status",
+        "runs retry",
+        "data generate",
+        "data validate",
+    ],
 )
 def test_every_command_has_help_with_an_example(command):
     result = CliRunner().invoke(app, [*command.split(), "--help"])
