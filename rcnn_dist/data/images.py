@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import warnings
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from rcnn_dist.arrays import Array, UInt8
-from rcnn_dist.errors import BadImageError
+from rcnn_dist.errors import BadImageError, StoreError
 from rcnn_dist.store import files
 
 # Readers by the first bytes, not Image.open: it knows formats that start programs (EPS), and its own size limit hides the size.
@@ -38,7 +37,6 @@ _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
 # What the names of such files end in, in lower case.
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 
-_WAITS_S = (0.2, 1.0)  # before the second and the third attempt to read over a network
 
 _OTHER_FILES = (
     (b"version https://git-lfs", "a Git LFS pointer, the file itself was not fetched"),
@@ -93,24 +91,20 @@ def read_image(url: str, max_pixels: int = 80_000_000, exif: bool = False) -> UI
 
 
 def read_file(url: str) -> bytes:
-    """The bytes of an image file at any fsspec URL; what a network fails to deliver is asked for again.
+    """The bytes of an image file at any fsspec URL.
 
     Raises:
-        BadImageError: there is no such file, or it cannot be read.
+        BadImageError: there is no such file, or storage does not give it however often it is asked.
     """
-    waits = iter(_WAITS_S if "://" in url else ())
-    while True:
-        try:
-            return files.read_bytes(url)
-        except FileNotFoundError as error:
-            raise BadImageError("no such file") from error
-        except MemoryError:
-            raise
-        except Exception as error:  # each file system has errors of its own
-            wait = next(waits, None)
-            if wait is None:
-                raise BadImageError(f"cannot be read: {_short(getattr(error, 'strerror', None) or error)}") from error
-            time.sleep(wait)
+    try:
+        return files.read_bytes(url)
+    except FileNotFoundError as error:
+        raise BadImageError("no such file") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # each file system has errors of its own
+        cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
+        raise BadImageError(f"cannot be read: {_short(getattr(cause, 'strerror', None) or cause)}") from error
 
 
 def image_size(data: bytes) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from rcnn_dist.stages.plan import Plan, write_plan
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files, tables
 from rcnn_dist.store.manifest import MANIFEST, ImageFailure, Marker, read_signed, write_signed
-from rcnn_dist.store.shards import finish_forgetting, marked_parts, part_name, read_markers
+from rcnn_dist.store.shards import finish_forgetting, marked_parts, part_name, read_markers, remove_scratch
 
 
 class Worker(Protocol):
@@ -218,6 +218,7 @@ class ShardStage(ABC):
                 "workers": sorted({m.worker for m in markers}),
             },
         )
+        remove_scratch(self.folder(split))
 
     def _check_limit(self, split: str, failures: list[ImageFailure]) -> None:
         run = self.context.config.run

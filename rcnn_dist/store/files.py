@@ -1,16 +1,19 @@
 """Files of a run at any fsspec URL: read, replace atomically, create if absent.
 
-A local path and an fsspec URL (`s3://bucket/run`, `memory://run`) are both called url here.
+A local path and an fsspec URL (`s3://bucket/run`, `memory://run`) are both called url here. Every operation on storage goes through
+`attempt`, which tries again what may have failed by chance and says what to do where it failed for good.
 """
 
 import contextlib
 import errno
 import os
+import random
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import fsspec
 import pyarrow as pa
@@ -18,6 +21,51 @@ import pyarrow.dataset as pads
 from fsspec.implementations.local import LocalFileSystem
 
 from rcnn_dist.errors import StoreError
+
+T = TypeVar("T")
+
+OPERATION_TIMEOUT_S = 600.0  # a server that takes longer is asked again; some clients would wait for ever
+WAITS_S: tuple[float, ...] = (0.2, 1.0, 4.0, 15.0)  # before the second attempt, the third, ...
+SCRATCH = "_tmp-"
+_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)  # no further attempt changes them
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def attempt(url: str, operation: Callable[[], T]) -> T:
+    """The result of a storage operation, which is tried again with growing waits where it fails by chance.
+
+    An operation that failed may have taken effect, so each must be one that can be repeated.
+
+    Raises:
+        StoreError: it failed every time, the disk is full, or the place is not ours to use.
+    """
+    for wait in (*WAITS_S, None):
+        try:
+            return _perform(url, operation)
+        except _ANSWERS:
+            raise
+        except PermissionError as error:
+            raise StoreError(f"{url}: {error}: this place needs other rights or credentials") from error
+        except Exception as error:  # each file system has its own errors for a lost connection
+            _refuse_full(url, error)
+            if isinstance(error, StoreError) or (_is_local(url) and not (isinstance(error, OSError) and error.errno)):
+                raise
+            if wait is None:
+                raise StoreError(
+                    f"{url}: storage failed {len(WAITS_S) + 1} times, at last with {type(error).__name__}: {error}; "
+                    "mend it and run the same command again, it resumes"
+                ) from error
+            time.sleep(wait * random.uniform(0.5, 1.0))
+    raise AssertionError
+
+
+def _perform(url: str, operation: Callable[[], T]) -> T:  # noqa: ARG001  for tests, which stand here
+    return operation()
+
+
+def _refuse_full(url: str, error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        raise StoreError(f"no space left for {url}: free some and run the same command again, it resumes") from error
 
 
 def join(url: str, *parts: str) -> str:
@@ -27,29 +75,29 @@ def join(url: str, *parts: str) -> str:
 
 def exists(url: str) -> bool:
     fs, path = _locate(url)
-    return bool(fs.exists(path))
+    return attempt(url, lambda: bool(fs.exists(path, **_limit(fs))))
 
 
 def list_names(url: str) -> list[str]:
     """Sorted names directly below a folder; empty where there is no such folder."""
     fs, path = _locate(url)
-    fs.invalidate_cache(path)
     try:
-        return sorted(Path(entry).name for entry in fs.ls(path, detail=False) if entry.rstrip("/") != path.rstrip("/"))
+        entries = attempt(url, lambda: fs.ls(path, detail=False, **_limit(fs)))
     except FileNotFoundError:
         return []
+    return sorted(Path(entry).name for entry in entries if entry.rstrip("/") != path.rstrip("/"))
 
 
 def list_tree(url: str) -> list[str]:
     """Sorted paths of all files below a folder, relative to it; links to folders are not followed."""
     fs, path = _locate(url)
     base = path.rstrip("/") + "/"
-    return sorted(entry.removeprefix(base) for entry in fs.find(path) if entry.startswith(base))
+    return sorted(entry.removeprefix(base) for entry in attempt(url, lambda: fs.find(path, **_limit(fs))) if entry.startswith(base))
 
 
 def is_folder(url: str) -> bool:
     fs, path = _locate(url)
-    return bool(fs.isdir(path))
+    return attempt(url, lambda: bool(fs.isdir(path, **_limit(fs))))
 
 
 def open_dataset(url: str, schema: pa.Schema | None = None) -> pads.Dataset:
@@ -81,8 +129,8 @@ def read_bytes(url: str) -> bytes:
     """
     fs, path = _locate(url)
     if isinstance(fs, LocalFileSystem):
-        return Path(path).read_bytes()
-    return bytes(fs.cat_file(path))
+        return attempt(url, Path(path).read_bytes)
+    return attempt(url, lambda: bytes(fs.cat_file(path, **_limit(fs))))
 
 
 def write_bytes(url: str, data: bytes) -> None:
@@ -95,27 +143,34 @@ def write_bytes(url: str, data: bytes) -> None:
 def replace(scratch: Path, url: str) -> None:
     """Gives a finished scratch file its final name, in place of what had it."""
     fs, path = _locate(url)
-    if isinstance(fs, LocalFileSystem):
-        _flush(scratch)
-        scratch.replace(path)
-    else:
-        fs.put_file(str(scratch), path)
+
+    def move() -> None:
+        if not isinstance(fs, LocalFileSystem):
+            fs.put_file(str(scratch), path, **_limit(fs))
+        elif scratch.exists():  # else an attempt that failed has moved it
+            _flush(scratch)
+            scratch.replace(path)
+
+    attempt(url, move)
 
 
 def publish(scratch: Path, url: str) -> bool:
     """Gives a finished scratch file its final name unless that name is taken; True where this call created it.
 
-    Of two workers that publish the same shard the first wins, so a reader never sees a file change.
+    Of two workers that publish the same shard the first wins, so a reader never sees a file change. An object store decides by the
+    header If-None-Match.
     """
     fs, path = _locate(url)
-    try:
+
+    def create() -> None:
         if isinstance(fs, LocalFileSystem):
             _flush(scratch)
             os.link(scratch, path)
-        elif fs.exists(path):
-            return False
         else:
-            fs.put_file(str(scratch), path, mode="create")
+            fs.put_file(str(scratch), path, mode="create", **_limit(fs))
+
+    try:
+        attempt(url, create)
     except FileExistsError:
         return False
     return True
@@ -129,17 +184,13 @@ def scratch_file(url: str) -> Iterator[Path]:
         StoreError: the disk is full.
     """
     fs, path = _locate(url)
-    if isinstance(fs, LocalFileSystem):
-        folder = Path(path).parent
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = Path(tempfile.gettempdir())
-    scratch = folder / f"_tmp-{uuid.uuid4().hex}"
+    folder = Path(path).parent if isinstance(fs, LocalFileSystem) else Path(tempfile.gettempdir())
+    scratch = folder / f"{SCRATCH}{uuid.uuid4().hex}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         yield scratch
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"no space left for {url}: free some and run the same command again, it resumes") from error
+        _refuse_full(url, error)
         raise
     finally:
         scratch.unlink(missing_ok=True)
@@ -149,14 +200,14 @@ def remove_file(url: str) -> None:
     """Deletes a file; nothing where there is none."""
     fs, path = _locate(url)
     with contextlib.suppress(FileNotFoundError):
-        fs.rm_file(path)
+        attempt(url, lambda: fs.rm_file(path, **_limit(fs)))
 
 
 def remove_folder(url: str) -> None:
     """Deletes a folder and all below it; nothing where there is none."""
     fs, path = _locate(url)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+    with contextlib.suppress(FileNotFoundError):
+        attempt(url, lambda: fs.rm(path, recursive=True, **_limit(fs)))
 
 
 def local_path(url: str) -> Path | None:
@@ -166,8 +217,17 @@ def local_path(url: str) -> Path | None:
 
 
 def _locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    fs, path = fsspec.core.url_to_fs(url)
+    """File system and path; listings are never cached, as other machines write too."""
+    fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     return fs, path
+
+
+def _limit(fs: fsspec.AbstractFileSystem) -> dict[str, float]:
+    return {"timeout": OPERATION_TIMEOUT_S} if fs.async_impl else {}
+
+
+def _is_local(url: str) -> bool:
+    return isinstance(_locate(url)[0], LocalFileSystem)
 
 
 def _flush(path: Path) -> None:

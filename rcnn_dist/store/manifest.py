@@ -55,7 +55,11 @@ def sha256_of(url: str) -> str:
 
 
 def write_marker(folder: str, marker: Marker) -> None:
-    write_signed(files.join(folder, MARKERS, f"{marker.part}.json"), asdict(marker))
+    """Publishes the marker of a shard; of two workers that wrote the same shard the first marks it."""
+    url = files.join(folder, MARKERS, f"{marker.part}.json")
+    with files.scratch_file(url) as scratch:
+        scratch.write_bytes(_signed(asdict(marker)))
+        files.publish(scratch, url)
 
 
 def read_marker(folder: str, part: str) -> Marker | None:

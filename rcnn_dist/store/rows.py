@@ -42,7 +42,7 @@ def map_rows(url: str) -> "RowFile":
     """
     path = files.local_path(url)
     try:
-        source = pa.memory_map(str(path)) if path else pa.BufferReader(files.read_bytes(url))
+        source = files.attempt(url, lambda: pa.memory_map(str(path))) if path else pa.BufferReader(files.read_bytes(url))
         return RowFile(pa.ipc.open_file(source).read_all())
     except FileNotFoundError as error:
         raise MissingShardError(f"{url} is missing: run the train stage again") from error

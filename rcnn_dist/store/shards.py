@@ -147,6 +147,13 @@ def forget_shards(folder: str, parts: Sequence[str]) -> None:
     finish_forgetting(folder)
 
 
+def remove_scratch(folder: str) -> None:
+    """Removes what workers that died have left in a table's folder."""
+    for name in files.list_names(folder):
+        if name.startswith(files.SCRATCH):
+            files.remove_file(files.join(folder, name))
+
+
 def finish_forgetting(folder: str) -> None:
     """Removes what an earlier `forget_shards` named: the manifest, then each marker before its file."""
     url = files.join(folder, _FORGET)
@@ -186,7 +193,8 @@ def open_shard(folder: str, part: str, columns: Sequence[str] = (), schema: pa.S
         raise MissingShardError(f"{url} is not complete: run the stage that writes it again")
     path = files.local_path(url)
     try:
-        with pq.ParquetFile(path or io.BytesIO(files.read_bytes(url)), page_checksum_verification=True, memory_map=False) as file:
+        source = path or io.BytesIO(files.read_bytes(url))
+        with files.attempt(url, lambda: pq.ParquetFile(source, page_checksum_verification=True, memory_map=False)) as file:
             check_columns(file.schema_arrow, columns, url)
             if schema is not None:
                 check_schema(file.schema_arrow, schema, url)

@@ -264,39 +264,24 @@ def test_a_file_is_read_where_it_lies(tmp_path):
     ],
 )
 def test_what_cannot_be_read_is_told_in_short(tmp_path, monkeypatch, url, message):
-    monkeypatch.setattr("rcnn_dist.data.images._WAITS_S", (0, 0))
     with pytest.raises(BadImageError) as caught:
         read_file(url.format(folder=tmp_path))
     assert str(caught.value) == message
 
 
-@pytest.fixture
-def busy(monkeypatch):
-    """Makes reading fail a number of times; gives the urls that were asked for."""
-    asked = []
+def test_what_storage_fails_to_give_is_asked_for_again_and_then_given_up(tmp_path, monkeypatch):
+    asked, failures = [], 3
 
-    def start(failures):
-        def read_bytes(url):
-            asked.append(url)
-            if len(asked) <= failures:
-                raise RuntimeError("503\n busy")
-            return b"1"
+    def busy(url, operation):
+        asked.append(url)
+        if len(asked) <= failures:
+            raise OSError(5, "503\n busy")
+        return b"1"
 
-        monkeypatch.setattr("rcnn_dist.data.images._WAITS_S", (0, 0))
-        monkeypatch.setattr("rcnn_dist.data.images.files.read_bytes", read_bytes)
-        return asked
-
-    return start
-
-
-def test_a_network_is_asked_three_times(busy):
-    asked = busy(2)
-    assert read_file("https://host/a.jpg") == b"1" and len(asked) == 3
-
-
-@pytest.mark.parametrize(("url", "times"), [("https://host/a.jpg", 3), ("/local/a.jpg", 1)])
-def test_then_it_is_given_up_and_a_disk_at_once(busy, url, times):
-    asked = busy(9)
+    monkeypatch.setattr(files, "WAITS_S", (0, 0, 0, 0))
+    monkeypatch.setattr(files, "_perform", busy)
+    assert read_file("memory://images/a.jpg") == b"1" and len(asked) == 4
+    failures = 99
     with pytest.raises(BadImageError, match="cannot be read: 503 busy"):
-        read_file(url)
-    assert asked == [url] * times
+        read_file("memory://images/a.jpg")
+    assert len(asked) == 4 + 5

@@ -1,0 +1,151 @@
+import random
+import threading
+
+import fsspec
+import pytest
+
+from rcnn_dist import driver
+from rcnn_dist.errors import DamagedFileError, StoreError
+from rcnn_dist.stages.verify import verify_run
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import read_marker
+from rcnn_dist.store.schema import PROPOSALS
+from rcnn_dist.store.shards import read_table, write_shard
+from rcnn_dist.store.tables import make_table
+from tests.pipeline.s3_server import READ_TIMEOUT_S, S3Server, make_bucket, options
+
+
+@pytest.fixture(scope="module")
+def s3():
+    server = S3Server()
+    before = dict(fsspec.config.conf)
+    fsspec.config.conf["s3"] = options(server)
+    make_bucket("bucket")
+    yield server
+    fsspec.config.conf.clear()
+    fsspec.config.conf.update(before)
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(s3, monkeypatch):
+    monkeypatch.setattr(files, "WAITS_S", (0.0,) * 6)
+    s3.plan = lambda method, path: None
+    s3.requests.clear()
+
+
+@pytest.fixture
+def config(small_config):
+    def make(folder):
+        return small_config(
+            run={"dir": folder, "shard_images": 6},
+            proposals={"source": "opencv"},
+            extract={"layers": ["fc7"], "max_proposals": 20},
+            regress={"layer": "fc7"},
+            mining={"wave_images": 64},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return {}
+
+
+def whole(config, expected, tmp_path):
+    if "digest" not in expected:
+        local = config(str(tmp_path / "local"))
+        driver.run_stages(local)
+        expected["digest"] = verify_run(local.run.dir).digest
+    return expected["digest"]
+
+
+def test_a_whole_run_on_s3_has_the_bytes_of_a_local_one(s3, config, expected, tmp_path):
+    run = config("s3://bucket/whole")
+    driver.run_stages(run)
+    found = verify_run(run.run.dir)
+    assert (found.damaged, found.unfinished, found.digest) == ([], [], whole(config, expected, tmp_path))
+    assert b"<html" in files.read_bytes("s3://bucket/whole/report/index.html")
+
+
+def test_a_server_that_fails_or_loses_answers_now_and_then_changes_no_byte(s3, config, expected, tmp_path):
+    dice, actions = random.Random(4), []
+
+    def plan(method, path):
+        actions.append(dice.choices([None, "500", "lost"], [0.9, 0.05, 0.05])[0])
+        return actions[-1]
+
+    s3.plan = plan
+    run = config("s3://bucket/faulty")
+    driver.run_stages(run, ("propose", "extract", "train", "detect"))
+    s3.plan = lambda method, path: None
+    assert actions.count("500") > 5 and actions.count("lost") > 5
+    assert verify_run(run.run.dir).digest == whole(config, expected, tmp_path)
+
+
+def test_late_answers_and_slow_writes_are_tried_again(s3):
+    slow = iter([READ_TIMEOUT_S * 2, 0.3])
+    s3.plan = lambda method, path: next(slow, None) if method == "PUT" else None
+    files.write_bytes("s3://bucket/slow/file", b"content")
+    assert files.read_bytes("s3://bucket/slow/file") == b"content"
+    assert [method for method, _ in s3.requests].count("PUT") >= 2
+
+
+def test_a_server_that_never_answers_is_asked_again(s3, monkeypatch):
+    monkeypatch.setattr(files, "OPERATION_TIMEOUT_S", 0.5)
+    waits = iter([1.5])
+    s3.plan = lambda method, path: next(waits, None)
+    assert not files.exists("s3://bucket/nothing")
+    assert len(s3.requests) >= 2
+
+
+def test_a_server_that_always_fails_ends_with_a_clear_error(s3):
+    s3.plan = lambda method, path: "500"
+    with pytest.raises(StoreError, match=r"s3://bucket/x: storage failed 7 times, at last with .*run the same command again"):
+        files.write_bytes("s3://bucket/x", b"")
+
+
+def test_a_place_that_is_not_ours_ends_with_a_clear_error(s3, monkeypatch):
+    def refuse(url, operation):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(files, "_perform", refuse)
+    with pytest.raises(StoreError, match="Access Denied: this place needs other rights or credentials"):
+        files.read_bytes("s3://bucket/x")
+
+
+def table(width):
+    values = {"width": [width], "height": [1], "region": [0], "x1": [0.0], "y1": [0.0], "x2": [1.0], "y2": [1.0]}
+    return make_table(PROPOSALS, {"image_id": ["a"], **values})
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_worker_that_freezes_and_thaws_cannot_damage_what_its_successor_wrote(s3, tmp_path, place, width):
+    """The zombie computed the same bytes or other ones."""
+    folder = f"s3://bucket/zombie-{width}" if place == "s3" else str(tmp_path)
+    frozen, thaw, errors = threading.Event(), threading.Event(), []
+
+    def zombie():
+        try:
+            with write_shard(folder, "part-00000", PROPOSALS, worker="zombie") as shard:
+                shard.add("a", table(width))
+                frozen.set()
+                thaw.wait(30)
+        except DamagedFileError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=zombie)
+    thread.start()
+    frozen.wait(30)
+    with write_shard(folder, "part-00000", PROPOSALS, worker="successor") as shard:
+        shard.add("a", table(1))
+    thaw.set()
+    thread.join()
+    assert read_table(folder, "part-00000")["width"].to_pylist() == [1]
+    assert read_marker(folder, "part-00000").worker == "successor"
+    assert files.list_names(folder) == ["_done", "part-00000.parquet"]
+    assert len(errors) == (width == 2)
+    if place == "s3":
+        assert s3.created_if_absent.count(f"/bucket/zombie-{width}/part-00000.parquet") == 2, "the header was sent by both"
