@@ -100,5 +100,18 @@ def query(
     _report("query", json_path, gigabytes=gigabytes, shards=shards)
 
 
+@app.command()
+def chaos(
+    kills: Annotated[int, typer.Option(min=1, help="Runs per stage, each of which loses one process.")] = 20,
+    stages: Annotated[list[str] | None, typer.Option(help="Only these: propose, extract, train, detect.")] = None,
+    json_path: Json = None,
+) -> None:
+    """SIGKILL workers, actors and drivers at counted events; what was lost, doubled, computed again.
+
+    Example: python jobs/benchmark.py chaos --kills 20 --json chaos.json
+    """
+    _report("chaos", json_path, kills=kills, stages=stages or ("propose", "extract", "train", "detect"))
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))

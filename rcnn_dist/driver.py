@@ -12,6 +12,7 @@ from pathlib import Path
 from rcnn_dist.config import STAGES, RunConfig
 from rcnn_dist.errors import ConfigError, DataError, RunStoppedError
 from rcnn_dist.features.networks import network_identity
+from rcnn_dist.runtime.events import Observed, observed
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
 from rcnn_dist.stages import detect, evaluate, extract, finetune, propose, report, train
@@ -54,8 +55,8 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
     files.write_bytes(files.join(run.url, CONFIG), config.to_yaml().encode())
-    progress = make_progress(sys.stderr if quiet else sys.stdout)
-    with make_executor(config) as executor, _stoppable():
+    shown = make_progress(sys.stderr if quiet else sys.stdout)
+    with observed(shown, run.url) as progress, make_executor(config, progress) as executor, _stoppable():
         for name in [name for name in STAGES if name in stages]:
             start = time.perf_counter()
             stage = _STAGES[name](run)
@@ -106,16 +107,18 @@ def _stop(number: int, frame: object) -> None:  # noqa: ARG001  what the system 
 
 
 @contextmanager
-def make_executor(config: RunConfig) -> Iterator[Executor]:
-    """The executor that the configuration names, connected for the length of a block."""
+def make_executor(config: RunConfig, events: Observed) -> Iterator[Executor]:
+    """The executor that the configuration names, connected for the length of a block; it tells what happens."""
     if config.runtime.executor == "in_process":
         yield InProcessExecutor(config.runtime.threads_per_worker)
         return
     from rcnn_dist.runtime.cluster import connected
+    from rcnn_dist.runtime.metrics import RayMetrics
     from rcnn_dist.runtime.ray_executor import RayExecutor
 
     with connected(config.runtime):
-        yield RayExecutor(config.runtime)
+        events.listen(RayMetrics())
+        yield RayExecutor(config.runtime, events.event)
 
 
 def find_config(name: str) -> Path:

@@ -44,5 +44,10 @@ def connected(runtime: RuntimeSection) -> Iterator[None]:
         ray.shutdown()
 
 
+def address() -> str:
+    """Where another process reaches the cluster that this one is connected to."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def _local_cpus(runtime: RuntimeSection) -> int:
     return (runtime.workers or len(os.sched_getaffinity(0))) * runtime.threads_per_worker

@@ -7,7 +7,10 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from rcnn_dist.stages.eta import RateEstimator
+
 _LINE_EVERY_S = 5.0
+_AT_ONCE_S = 0.05
 
 
 class LineProgress:
@@ -17,37 +20,33 @@ class LineProgress:
         self._stream = stream
         self._clock = clock
         self._name, self._unit = "", "images"
-        self._total = self._done = self._skipped = 0
+        self._total = self._done = 0
         self._started = self._printed = 0.0
+        self._estimator = RateEstimator()
 
     def start(self, name: str, total: int, unit: str = "images") -> None:
         self._name, self._unit, self._total = name, unit, total
-        self._done = self._skipped = 0
+        self._done = 0
         self._started = self._printed = self._clock()
+        self._estimator = RateEstimator(self._started)
 
     def advance(self, count: int) -> None:
         """Counts work; what is reported before any time has passed was already done and does not enter the rate."""
         now = self._clock()
-        if self._done == self._skipped and now - self._started < 0.05:
-            self._skipped += count
         self._done += count
+        if now - self._started >= _AT_ONCE_S:
+            self._estimator.add(now, count)
         if now - self._printed >= _LINE_EVERY_S:
             self._printed = now
-            self._line(
-                f"{self._done}/{self._total} {self._unit}, {_rate(self._done - self._skipped, now - self._started)}, {self._eta(now)}"
-            )
+            rate, left = self._estimator.rate(now), self._estimator.seconds_left(self._total - self._done, now)
+            eta = "ETA unknown" if left is None else f"ETA {format_seconds(left)}"
+            self._line(f"{self._done}/{self._total} {self._unit}, {rate or 0:.2f}/s, {eta}")
 
     def finish(self) -> None:
         self._line(f"{self._done}/{self._total} {self._unit} done in {format_seconds(self._clock() - self._started)}")
 
     def note(self, message: str) -> None:
         print(message, file=self._stream, flush=True)
-
-    def _eta(self, now: float) -> str:
-        fresh = self._done - self._skipped
-        if not fresh:
-            return "ETA unknown"
-        return f"ETA {format_seconds((self._total - self._done) * (now - self._started) / fresh)}"
 
     def _line(self, text: str) -> None:
         print(f"{self._name}: {text}", file=self._stream, flush=True)
@@ -85,7 +84,3 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _rate(done: int, seconds: float) -> str:
-    return f"{done / seconds:.2f}/s" if seconds > 0 else "-/s"

@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayTaskError
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
 from rcnn_dist.runtime.dispatch import Dispatcher, Submission
+from rcnn_dist.runtime.events import EventSink
 from rcnn_dist.runtime.pools import DEATHS, Actors, Slots
 from rcnn_dist.stages.base import ShardTask, Work
 
@@ -23,8 +24,9 @@ _LAST_RESULTS_S = 5.0
 class RayExecutor:
     """Maps tasks over the connected cluster; reports come as they end, at most a few tasks per worker are in flight."""
 
-    def __init__(self, runtime: RuntimeSection) -> None:
+    def __init__(self, runtime: RuntimeSection, emit: EventSink | None = None) -> None:
         self._runtime = runtime
+        self._emit = emit or _nobody_listens
 
     def map(self, work: Work, tasks: Sequence[Any]) -> Iterator[Any]:
         """Runs every task once; images of a shard that no process survives are found and left out of it.
@@ -36,7 +38,7 @@ class RayExecutor:
             return
         pool = Actors(work, self._runtime) if work.heavy else Slots(work, self._runtime)
         try:
-            yield from _Call(pool, tasks).run()
+            yield from _Call(pool, tasks, self._emit).run()
         finally:
             pool.close()
 
@@ -44,8 +46,9 @@ class RayExecutor:
 class _Call:
     """One map call: which job is where, until all are done."""
 
-    def __init__(self, pool: Actors | Slots, tasks: Sequence[Any]) -> None:
+    def __init__(self, pool: Actors | Slots, tasks: Sequence[Any], emit: EventSink) -> None:
         self._pool = pool
+        self._emit = emit
         self._tasks = tasks
         sizes = [len(task.image_ids) if isinstance(task, ShardTask) else 0 for task in tasks]
         self._dispatcher = Dispatcher(sizes, pool.max_in_flight)
@@ -70,6 +73,8 @@ class _Call:
             task = task.only(job.items)
         elif reasons := self._dispatcher.quarantined(job.task):
             task = task.without({i: f"quarantined: {reason}" for i, reason in reasons.items()})
+        kind = "submitted" if job.items is None else "probed"
+        self._emit(kind, task=self._name(job.task), worker=submission.worker)
         return self._pool.submit(submission.worker, task, job.items is not None)
 
     def _welcome(self, reference: Any) -> None:
@@ -78,6 +83,7 @@ class _Call:
         except RayTaskError as error:
             raise error.as_instanceof_cause() from None
         if worker is not None:
+            self._emit("worker_ready", worker=worker)
             self._dispatcher.add_worker(worker)
 
     def _collect(self, reference: Any) -> Iterator[Any]:
@@ -97,10 +103,12 @@ class _Call:
         worker, job = submission.worker, submission.job
         if job.items is not None and result is not None:
             logger.warning("%d of the images of %s: %s", len(job.items), self._name(job.task), result)
+            self._emit("probe_died", task=self._name(job.task), images=list(self._tasks[job.task].only(job.items).image_ids), reason=result)
             self._dispatcher.probe_died(worker, job, result)
             return
         self._dispatcher.done(worker, job)
         if job.items is None:
+            self._emit("done", task=self._name(job.task), worker=worker)
             yield result
 
     def _last_results(self, worker: str) -> Iterator[Any]:
@@ -112,6 +120,7 @@ class _Call:
 
     def _bury(self, worker: str, error: Exception) -> None:
         """Takes back what a dead worker had and starts another."""
+        self._emit("worker_died", worker=worker, reason=str(error).splitlines()[0])
         self._dispatcher.worker_died(worker)
         exhausted = self._dispatcher.exhausted
         if exhausted is not None:
@@ -121,5 +130,13 @@ class _Call:
             self._dispatcher.add_worker(name)
 
     def _name(self, index: int) -> str:
+        """A short name that no other task of its stage has."""
         task = self._tasks[index]
-        return f"{task.split} {task.part}" if isinstance(task, ShardTask) else repr(task)
+        if isinstance(task, ShardTask):
+            return f"{task.split} {task.part}"
+        keys = [f"{key} {getattr(task, key)}" for key in ("wave", "part", "class_index") if hasattr(task, key)]
+        return " ".join([type(task).__name__, *keys]) if keys else repr(task)
+
+
+def _nobody_listens(event: str, /, **fields: Any) -> None:
+    pass

@@ -7,7 +7,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from rcnn_dist.errors import DamagedFileError, MissingShardError, TooManyFailuresError
@@ -46,6 +46,7 @@ class Progress(Protocol):
     def advance(self, count: int) -> None: ...
     def finish(self) -> None: ...
     def note(self, message: str) -> None: ...
+    def event(self, event: str, /, **fields: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class ShardReport:
     task: ShardTask
     worker: str
     failures: tuple[ImageFailure, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
 
 
 def worker_name() -> str:
@@ -186,6 +188,15 @@ class ShardStage(ABC):
         progress.advance(planned - sum(len(task.image_ids) for task in tasks))
         for report in executor.map(self, tasks):
             progress.advance(len(report.task.image_ids))
+            progress.event(
+                "shard_done",
+                split=report.task.split,
+                part=report.task.part,
+                worker=report.worker,
+                images=len(report.task.image_ids),
+                failures=len(report.failures),
+                seconds=dict(report.seconds),
+            )
             failed[report.task.split] += report.failures
             self._check_limit(report.task.split, failed[report.task.split])
         progress.finish()

@@ -88,8 +88,7 @@ class ExtractWorker(ShardWorker):
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         for regions in read_regions(self._run, task, shard, NAME):
-            with shard.timed("compute"):
-                features = self._extractor.extract(regions.image, regions.boxes)
+            features = self._extractor.extract(regions.image, regions.boxes, shard.timed)
             shard.add(regions.image_id, make_table(self._schema, {**regions.columns(), **features}))
 
 

@@ -34,7 +34,7 @@ class ShardWorker(ABC):
                 shard.fail(image_id, self.name, reason)
             self.fill(task, shard)
             shard.order_failures(task.image_ids)
-        return ShardReport(task, worker_name(), tuple(shard.failures))
+        return ShardReport(task, worker_name(), tuple(shard.failures), {phase: round(s, 4) for phase, s in shard.seconds.items()})
 
     def probe(self, task: ShardTask) -> None:
         """Does the work of `run` and keeps nothing: whether an image kills the process is all that there is to learn."""
