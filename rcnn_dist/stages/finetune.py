@@ -1,13 +1,15 @@
 """Stage finetune: the network learns the classes from warped windows, before its features are computed (paper §2.3, App. B).
 
-The training goes in segments of `finetune.checkpoint_every` steps: one task each, that begins from a checkpoint and leaves the next. A
-worker that dies costs a segment, and a run that was stopped goes on with the last one.
+The training is one task on one worker, which leaves a checkpoint every `finetune.checkpoint_every` steps and begins with the latest one: a
+worker that dies, or a run that is stopped, costs the steps since then.
 """
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +32,7 @@ VERSION = 1
 NETWORK, CLASSIFIER, TELEMETRY = "network.safetensors", "classifier.safetensors", "telemetry.jsonl"
 _CHECKPOINT = "_checkpoint-"
 _STATE = "state.safetensors"
+_POLL_S = 2.0
 _NOT_IN_THE_RESULT = ("checkpoint_every", "image_cache_mb", "window_file")
 
 
@@ -56,15 +59,12 @@ def inputs(run: Run) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Steps first, ..., last - 1."""
-
-    first: int
-    last: int
+class Training:
+    """The one task: all steps that are not on disk."""
 
 
 class FinetuneStage:
-    """Trains what is missing, segment by segment; publishes the network and the new layer."""
+    """Trains what is missing; publishes the network and the new layer."""
 
     name = NAME
 
@@ -86,14 +86,11 @@ class FinetuneStage:
         if files.exists(files.join(self._folder, MANIFEST)):
             progress.finish()
             return
-        while done < section.iterations:
-            segment = Segment(done, min(done + section.checkpoint_every, section.iterations))
-            for _ in executor.map(FinetuneWork(self._run), [segment]):
-                progress.advance(segment.last - segment.first)
-            _remove_checkpoints(self._folder, before=segment.last)
-            done = segment.last
+        with _watched(self._run, progress, done):
+            for _ in executor.map(FinetuneWork(self._run), [Training()] if done < section.iterations else []):
+                pass
         progress.finish()
-        self._publish(done)
+        self._publish(section.iterations)
 
     def _publish(self, done: int) -> None:
         state, about = load_tensors(_state_url(self._folder, done))
@@ -131,7 +128,7 @@ class FinetuneWork:
 
 
 class FinetuneWorker:
-    """Holds the network, the windows of the set and decoded images; trains one segment at a time."""
+    """Holds the network, the windows of the set and decoded images."""
 
     def __init__(self, run: Run) -> None:
         from rcnn_dist.features.extract import choose_device
@@ -148,24 +145,33 @@ class FinetuneWorker:
         self._sampler = WindowSampler(self._windows, run.config.finetune)
         self._images = ImageReader(run, urls)
 
-    def run(self, segment: Segment) -> Segment:
-        """Trains from the checkpoint at the segment's first step, where there must be one but at step 0, and writes that of its last."""
-        history: list[dict[str, Any]] = []
-        if segment.first:
-            state, about = load_tensors(_state_url(self._folder, segment.first))
+    def run(self, task: Training) -> Training:
+        """Trains from the latest checkpoint to the end."""
+        section = self._run.config.finetune
+        done, history = steps_done(self._run), []
+        if done:
+            state, about = load_tensors(_state_url(self._folder, done))
             self._trainer.load(state)
             history = about["history"]
+        while done < section.iterations:
+            last = min(done + section.checkpoint_every, section.iterations)
+            history = [*history, self._segment(done, last)]
+            save_tensors(_state_url(self._folder, last), self._trainer.state(), {"history": history})
+            _remove_checkpoints(self._folder, before=last)
+            done = last
+        return task
+
+    def _segment(self, first: int, last: int) -> dict[str, Any]:
+        """Trains steps first, ..., last - 1; their row of the telemetry."""
         start = time.perf_counter()
         losses, waited = [], 0.0
-        for step, pixels, labels, wait in self._batches(segment):
+        for step, pixels, labels, wait in self._batches(first, last):
             losses.append(self._trainer.step(step, pixels, labels))
             waited += wait
         seconds = {"compute": round(time.perf_counter() - start - waited, 3), "wait": round(waited, 3)}
-        row = {"steps": segment.last, "loss": float(np.mean(losses)), "seconds": seconds, "worker": worker_name()}
-        save_tensors(_state_url(self._folder, segment.last), self._trainer.state(), {"history": [*history, row]})
-        return segment
+        return {"steps": last, "loss": float(np.mean(losses)), "seconds": seconds, "worker": worker_name()}
 
-    def _batches(self, segment: Segment) -> Iterator[tuple[int, Any, Array, float]]:
+    def _batches(self, first: int, last: int) -> Iterator[tuple[int, Any, Array, float]]:
         """Step, pixels, labels, and the seconds that were waited for them; the next batch is made while a step computes."""
         from rcnn_dist.finetune.crops import window_pixels
 
@@ -176,12 +182,12 @@ class FinetuneWorker:
             return pixels, self._windows.label[drawn]
 
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(partial(make, segment.first))
-            for step in range(segment.first, segment.last):
+            ahead = pool.submit(partial(make, first))
+            for step in range(first, last):
                 start = time.perf_counter()
                 pixels, labels = ahead.result()
                 waited = time.perf_counter() - start
-                if step + 1 < segment.last:
+                if step + 1 < last:
                     ahead = pool.submit(partial(make, step + 1))
                 yield step, pixels, labels, waited
 
@@ -201,6 +207,30 @@ def load_finetuned(folder: str) -> dict[str, Array]:
         MissingShardError: it is not there.
     """
     return load_tensors(files.join(folder, NETWORK))[0]
+
+
+@contextmanager
+def _watched(run: Run, progress: Progress, done: int) -> Iterator[None]:
+    """Shows the steps of each checkpoint that appears during a block."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        shown = done
+        while shown < run.config.finetune.iterations:
+            over = ended.wait(_POLL_S)
+            now = steps_done(run)
+            progress.advance(now - shown)
+            shown = now
+            if over:
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _checkpoints(folder: str) -> list[str]:

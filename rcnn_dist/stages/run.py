@@ -11,6 +11,7 @@ from rcnn_dist.config import RunConfig
 from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
 from rcnn_dist.data.layouts import LAYOUTS, Source
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
+from rcnn_dist.features.networks import located
 from rcnn_dist.store import files
 from rcnn_dist.store.box_tables import content_digest
 
@@ -18,7 +19,8 @@ from rcnn_dist.store.box_tables import content_digest
 class Run:
     """What every stage asks for. Splits are "train" and "test"; the configuration says which image sets they are.
 
-    On its way to another process it keeps the digests of its data, so that no worker reads all ids and annotations again.
+    On its way to another process it keeps the digests of its data, so that no worker reads all ids and annotations again, and the file of
+    the network's weights that was found here.
     """
 
     def __init__(self, config: RunConfig, digests: dict[str, str] | None = None) -> None:
@@ -28,7 +30,7 @@ class Run:
         self._digests = digests or {}
 
     def __reduce__(self) -> tuple[type["Run"], tuple[RunConfig, dict[str, str]]]:
-        return Run, (self.config, self._digests)
+        return Run, (self.config.model_copy(update={"network": located(self.config.network)}), self._digests)
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -1,9 +1,12 @@
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from rcnn_dist import driver
@@ -61,7 +64,7 @@ def test_a_run_with_fine_tuning_uses_the_new_weights_and_is_verified(tuned_confi
 
 def test_a_training_that_is_stopped_three_times_ends_with_the_same_bytes(tuned_config, monkeypatch):
     undisturbed = tune(tuned_config("undisturbed"))
-    assert tune(tuned_config("one segment", checkpoint_every=100)) == undisturbed
+    assert tune(tuned_config("one checkpoint", checkpoint_every=100)) == undisturbed
     config = tuned_config("stopped")
     step = Trainer.step
     for stop in (1, 2, 5):
@@ -80,8 +83,34 @@ def test_a_training_that_is_stopped_three_times_ends_with_the_same_bytes(tuned_c
     assert tune(config) == undisturbed
 
 
-def test_a_ray_worker_trains_the_same_network(tuned_config):
-    assert tune(tuned_config("ray", runtime={"executor": "ray", "workers": 1})) == tune(tuned_config("here"))
+class DyingWork(finetune.FinetuneWork):
+    """Work whose first worker is killed after the first checkpoint."""
+
+    def make_worker(self):
+        worker = super().make_worker()
+        segment, died = worker._segment, Path(self._run.url) / "died"
+
+        def dying(first, last):
+            if first and not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return segment(first, last)
+
+        worker._segment = dying
+        return worker
+
+
+def test_a_ray_worker_that_dies_is_replaced_and_the_network_is_the_same(tuned_config, monkeypatch):
+    config = tuned_config("ray", runtime={"executor": "ray", "workers": 1})
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["DyingWork"]))
+    monkeypatch.setattr(finetune, "FinetuneWork", DyingWork)
+    found = tune(config)
+    monkeypatch.undo()
+    assert (Path(config.run.dir) / "died").exists()
+    rows = [json.loads(line) for line in (Path(finetune.folder(Run(config))) / finetune.TELEMETRY).read_text().splitlines()]
+    assert [row["steps"] for row in rows] == [2, 4, 6]
+    assert rows[0]["worker"] != rows[1]["worker"] == rows[2]["worker"]
+    assert found == tune(tuned_config("here"))
 
 
 def test_every_setting_that_shapes_the_network_changes_its_folder(tuned_config):

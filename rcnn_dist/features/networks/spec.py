@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rcnn_dist.errors import ConfigError
-from rcnn_dist.features.networks.weight_files import AUTO, find_weights
+from rcnn_dist.features.networks.weight_files import AUTO, find_weights, look_for_weights
 
 if TYPE_CHECKING:
     from rcnn_dist.features.networks.base import Network
@@ -98,6 +98,12 @@ def build_network(params: NetworkParams) -> "Network":
     if params.finetuned is not None:
         network.load_weights(params.finetuned)
     return network.eval()
+
+
+def located(params: NetworkParams) -> NetworkParams:
+    """The same params with the file that `weights: auto` means here, where there is one; another process may look elsewhere."""
+    path = look_for_weights(params.name) if params.weights == AUTO else None
+    return replace(params, weights=str(Path(path).absolute())) if path else params
 
 
 def is_file_name(weights: str) -> bool:

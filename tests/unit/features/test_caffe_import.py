@@ -2,6 +2,7 @@
 
 import json
 import struct
+from copy import copy
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rcnn_dist.features.caffe_import.model import read_caffe_model, read_mean_im
 from rcnn_dist.features.caffe_import.wire import read_fields, read_varints
 from rcnn_dist.features.networks import NetworkParams, build_network, network_identity, onet
 from rcnn_dist.features.weight_import import import_weights, network_shapes, verify_weights
+from rcnn_dist.stages.run import Run
 
 CAFFENET_ORDER = (
     "conv1",
@@ -285,6 +287,17 @@ def test_auto_finds_the_file_and_says_what_it_needs_without_one(tmp_path, own_fo
     np.testing.assert_array_equal(build_network(params).state_dict()["fc7.bias"].numpy(), small_onet["fc7.bias"])
     assert network_identity(params) == network_identity(NetworkParams("onet", weights=str(out)))
     assert network_identity(NetworkParams(weights="auto")) == network_identity(NetworkParams())
+
+
+def test_another_process_is_given_the_file_that_was_found_here(tmp_path, own_folders, monkeypatch):
+    config = load_config(config_file("voc2007_onet_fc7.yaml"))
+    run = Run(config)
+    assert copy(run).config.network.weights == "auto", "proposals need no weights"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "onet.safetensors").write_bytes(b"weights")
+    moved = copy(run).config.network
+    assert moved.weights == str(tmp_path / "weights" / "onet.safetensors")
+    assert network_identity(moved) == network_identity(config.network)
 
 
 def test_a_run_without_its_weights_ends_before_it_starts(own_folders):
