@@ -101,6 +101,15 @@ def query(
 
 
 @app.command()
+def plan(images: Annotated[int, typer.Option(min=1, help="How many.")] = 400_000, json_path: Json = None) -> None:
+    """Plan very many images: time and memory of the driver.
+
+    Example: python jobs/benchmark.py plan --images 400000 --json plan.json
+    """
+    _report("plan", json_path, images=images)
+
+
+@app.command()
 def chaos(
     kills: Annotated[int, typer.Option(min=1, help="Runs per stage, each of which loses one process.")] = 20,
     stages: Annotated[list[str] | None, typer.Option(help="Only these: propose, extract, train, detect.")] = None,

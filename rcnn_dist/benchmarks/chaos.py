@@ -36,7 +36,7 @@ def run(kills: int, stages: Sequence[str] = STAGES) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="rcnn-chaos-") as folder, connected(RuntimeSection(workers=_WORKERS)):
         rows = []
-        world = _World(Path(folder))
+        world = World(Path(folder))
         for stage in STAGES:
             if stage in stages:
                 rows += world.disturb(stage, kills)
@@ -64,7 +64,7 @@ def _totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class _World:
+class World:
     """A small data set, a run that nothing disturbs, and copies of it that are disturbed."""
 
     def __init__(self, folder: Path) -> None:

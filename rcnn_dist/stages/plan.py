@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rcnn_dist.errors import DamagedFileError
 from rcnn_dist.store import files
-from rcnn_dist.store.manifest import read_signed, write_signed
+from rcnn_dist.store.manifest import read_signed, signed_bytes
 
 PLAN = "_plan.json"
 
@@ -51,11 +51,14 @@ def write_plan(folder: str, plan: Plan) -> None:
     Raises:
         DamagedFileError: the table was planned with other images.
     """
-    found = read_plan(folder)
-    if found is None:
-        write_signed(files.join(folder, PLAN), asdict(plan))
-    elif found.shards != plan.shards:
-        raise DamagedFileError(f"{files.join(folder, PLAN)} is the plan of other images: move {folder} away and run the same command again")
+    url, planned = files.join(folder, PLAN), signed_bytes({field.name: getattr(plan, field.name) for field in fields(plan)})
+    try:
+        found = files.read_bytes(url)
+    except FileNotFoundError:
+        files.write_bytes(url, planned)
+        return
+    if found != planned:
+        raise DamagedFileError(f"{url} is damaged or the plan of other images: move {folder} away and run the same command again")
 
 
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
+import pyarrow.compute as pc
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.errors import DataError
@@ -24,7 +24,7 @@ def read_box_table(url: str, image_ids: Sequence[str]) -> dict[str, Array]:
     """
     try:
         _check_columns(url, files.open_dataset(url).schema)
-        wanted = pads.field("image_id").isin(pa.array(image_ids, pa.string()))
+        wanted = pc.field("image_id").isin(pa.array(image_ids, pa.string()))
         table = files.open_dataset(url, _COLUMNS).to_table(filter=wanted)
     except FileNotFoundError:
         raise DataError(f"no Parquet file {url}") from None

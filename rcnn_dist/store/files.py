@@ -13,14 +13,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import fsspec
-import pyarrow as pa
-import pyarrow.dataset as pads
 from fsspec.implementations.local import LocalFileSystem
 
 from rcnn_dist.errors import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
 
 T = TypeVar("T")
 
@@ -100,12 +102,14 @@ def is_folder(url: str) -> bool:
     return attempt(url, lambda: bool(fs.isdir(path, **_limit(fs))))
 
 
-def open_dataset(url: str, schema: pa.Schema | None = None) -> pads.Dataset:
+def open_dataset(url: str, schema: "pa.Schema | None" = None) -> "pads.Dataset":
     """The Parquet files at a url, or of all folders below it; read as `schema` where one is given.
 
     Raises:
         FileNotFoundError: there is nothing.
     """
+    import pyarrow.dataset as pads  # 50 MB that most drivers and workers do without
+
     fs, path = _locate(url)
     return pads.dataset(path, filesystem=fs, format="parquet", schema=schema, exclude_invalid_files=False)
 

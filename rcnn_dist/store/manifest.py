@@ -58,7 +58,7 @@ def write_marker(folder: str, marker: Marker) -> None:
     """Publishes the marker of a shard; of two workers that wrote the same shard the first marks it."""
     url = files.join(folder, MARKERS, f"{marker.part}.json")
     with files.scratch_file(url) as scratch:
-        scratch.write_bytes(_signed(asdict(marker)))
+        scratch.write_bytes(signed_bytes(asdict(marker)))
         files.publish(scratch, url)
 
 
@@ -83,7 +83,7 @@ def read_marker(folder: str, part: str) -> Marker | None:
 
 def write_signed(url: str, content: Mapping[str, Any]) -> None:
     """Writes a JSON object with a digest of itself."""
-    files.write_bytes(url, _signed(content))
+    files.write_bytes(url, signed_bytes(content))
 
 
 def read_signed(url: str) -> dict[str, Any]:
@@ -101,14 +101,16 @@ def read_signed(url: str) -> dict[str, Any]:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamagedFileError(f"{url}: not a marker or manifest ({error}); delete it and run the same command again") from error
-    if _signed(content) != data:
+    if signed_bytes(content) != data:
         raise DamagedFileError(f"{url}: its digest does not fit its content; delete it and run the same command again")
     return dict(content)
 
 
-def _signed(content: Mapping[str, Any]) -> bytes:
+def signed_bytes(content: Mapping[str, Any]) -> bytes:
+    """A JSON object with a digest of itself, one line per key."""
     signed = {**content, "digest": hashlib.sha256(_canonical(content)).hexdigest()}
-    return json.dumps(signed, indent=1, sort_keys=True).encode()
+    lines = [b'"%s": %s' % (key.encode(), json.dumps(signed[key], sort_keys=True).encode()) for key in sorted(signed)]
+    return b"{\n%s\n}\n" % b",\n".join(lines)
 
 
 def _canonical(value: Any) -> bytes:

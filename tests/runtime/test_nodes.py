@@ -1,0 +1,106 @@
+"""Nodes that join, die and leave: two raylets on one machine."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from rcnn_dist import driver
+from rcnn_dist.benchmarks.chaos import World
+from rcnn_dist.config import RuntimeSection
+from rcnn_dist.errors import ClusterError
+from rcnn_dist.runtime import pools
+from rcnn_dist.runtime.ray_executor import RayExecutor
+from rcnn_dist.stages.verify import verify_run
+
+STORE = 80 * 2**20
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False})
+    ray.init(address=cluster.address, log_to_driver=False)
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["Slow"]))
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def second_node(cluster, monkeypatch):
+    """Adds a node; the test, or its end, kills it."""
+    monkeypatch.setattr(pools, "_LOOK_EVERY_S", 0.5)
+    nodes = []
+
+    def add(**resources):
+        nodes.append(cluster.add_node(num_cpus=1, object_store_memory=STORE, **resources))
+        return lambda: cluster.remove_node(nodes.pop(), allow_graceful=False)
+
+    yield add
+    for node in nodes:
+        cluster.remove_node(node, allow_graceful=False)
+
+
+class Slow:
+    heavy = True
+
+    def make_worker(self):
+        return self
+
+    def run(self, task):
+        time.sleep(0.15)
+        return task, os.getpid()
+
+
+def test_a_node_that_joins_gets_work_and_what_it_had_is_done_when_it_dies(second_node):
+    reports, kill, joined = [], None, set()
+    for report in RayExecutor(RuntimeSection()).map(Slow(), list(range(60))):
+        reports.append(report)
+        if len(reports) == 3:
+            kill = second_node()
+        pids = {pid for _, pid in reports}
+        if len(pids) == 2 and not joined:
+            joined = pids
+            kill()
+    assert sorted(task for task, _ in reports) == list(range(60))
+    assert len(joined) == 2
+
+
+def test_when_the_last_gpu_is_gone_the_message_says_so_after_the_stated_time(second_node):
+    kill, start = second_node(num_gpus=1), None
+    message = r"2 of 2 workers wait for 1 CPU, 1 GPU each; the cluster has 0 GPU .*add nodes"
+    with pytest.raises(ClusterError, match=message.replace("2 of 2", r"\d of \d")):
+        for _ in RayExecutor(RuntimeSection(start_timeout_s=1.5)).map(Slow(), list(range(40))):
+            if start is None:
+                start = time.monotonic()
+                kill()
+    assert time.monotonic() - start > 1.5
+
+
+@pytest.mark.parametrize("stage", ["extract", "train"])
+def test_a_node_that_dies_in_the_middle_changes_no_byte(second_node, tmp_path, stage):
+    world = World(tmp_path)
+    for name in ("propose", "extract") if stage == "train" else ("propose",):
+        driver.run_stages(world.config(tmp_path / "run"), (name,))
+    expected = world.config(tmp_path / "expected")
+    driver.run_stages(expected, ("propose", "extract", "train") if stage == "train" else ("propose", "extract"))
+    kill = second_node()
+    killed = threading.Thread(target=kill_after, args=(tmp_path / "run" / "events", stage, 8, kill))
+    killed.start()
+    config = world.config(tmp_path / "run", "ray")
+    driver.run_stages(config, (stage,))
+    killed.join()
+    found = verify_run(config.run.dir)
+    assert (found.damaged, found.unfinished) == ([], [])
+    assert found.digest == verify_run(expected.run.dir).digest
+
+
+def kill_after(folder, stage, count, kill):
+    """Kills once so many tasks of a stage have been given out on Ray."""
+    while sum(text.count(b'"submitted"') for text in map(Path.read_bytes, folder.glob("*.jsonl"))) < count:
+        time.sleep(0.01)
+    kill()
