@@ -30,6 +30,7 @@ def connected(runtime: RuntimeSection) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         else:
             ray.init(
+                address="local",  # never the cluster of somebody else on this machine
                 num_cpus=_local_cpus(runtime),
                 include_dashboard=False,
                 log_to_driver=False,

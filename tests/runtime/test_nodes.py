@@ -1,9 +1,11 @@
 """Nodes that join, die and leave: two raylets on one machine."""
 
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import ray
@@ -14,6 +16,7 @@ from rcnn_dist.benchmarks.chaos import World
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
 from rcnn_dist.runtime import pools
+from rcnn_dist.runtime.metrics import RayMetrics
 from rcnn_dist.runtime.ray_executor import RayExecutor
 from rcnn_dist.stages.verify import verify_run
 
@@ -22,7 +25,16 @@ STORE = 80 * 2**20
 
 @pytest.fixture(scope="module")
 def cluster():
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False})
+    """One head node, its files apart so that no other process takes it for the machine's cluster."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        yield from start_cluster()
+
+
+def start_cluster():
+    settings = {"metrics_report_interval_ms": 500}
+    head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "_system_config": settings}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False)
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["Slow"]))
     yield cluster
@@ -79,6 +91,23 @@ def test_when_the_last_gpu_is_gone_the_message_says_so_after_the_stated_time(sec
                 start = time.monotonic()
                 kill()
     assert time.monotonic() - start > 1.5
+
+
+def test_events_become_prometheus_metrics(cluster):
+    metrics = RayMetrics()
+    metrics("stage_started", stage="extract", total=10)
+    metrics("advanced", stage="extract", count=4)
+    metrics("shard_done", stage="extract", failures=1, seconds={"read": 0.5, "forward": 0.0})
+    metrics("worker_died", stage="extract", worker="actor-1", reason="killed")
+    wanted = {"planned": 10, "images_total": 4, "failed_images_total": 1, "phase_seconds_total": 0.5, "worker_deaths_total": 1}
+    deadline, found = time.monotonic() + 30, {}
+    while found != wanted and time.monotonic() < deadline:
+        time.sleep(0.5)
+        ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
+        text = "".join(urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode() for port in ports)
+        lines = [line for line in text.splitlines() if line.startswith("ray_rcnn_") and 'stage="extract"' in line]
+        found = {line.split("{")[0].removeprefix("ray_rcnn_"): float(line.split()[-1]) for line in lines}
+    assert found == wanted
 
 
 @pytest.mark.parametrize("stage", ["extract", "train"])
