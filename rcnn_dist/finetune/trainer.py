@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rcnn_dist.arrays import Array, Int64
+from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks.base import Network
 from rcnn_dist.finetune.params import FinetuneParams
 from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates
@@ -61,13 +62,19 @@ class Trainer:
         self._solver = CaffeSgd(rates | new, params)
 
     def step(self, iteration: int, pixels: Float32[Tensor, "B 3 S S"], labels: Int64[Array, "B"]) -> float:
-        """One update from one batch; the loss before it."""
+        """One update from one batch; the loss before it.
+
+        Raises:
+            ConfigError: the loss is not finite.
+        """
         seed = np.random.SeedSequence([self._params.seed, iteration]).generate_state(1, np.uint64)[0]
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(seed))  # of dropout
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._params.precision == "bfloat16"):
                 scores = self._model(pixels)
             loss = cross_entropy(scores.float(), torch.from_numpy(labels).to(self._device))
+            if not loss.isfinite():
+                raise ConfigError(f"fine-tuning diverged, the loss of step {iteration} is {loss.item()}: lower finetune.learning_rate")
             loss.backward()  # type: ignore[no-untyped-call]
         self._solver.step(self._params.learning_rate_at(iteration))
         return float(loss.detach())

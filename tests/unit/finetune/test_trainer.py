@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks import NetworkParams, build_network
 from rcnn_dist.features.networks.base import Preprocess
 from rcnn_dist.features.warp import WarpParams, warp_regions
@@ -96,6 +97,11 @@ def test_the_network_and_the_new_layer_both_learn():
     assert before["classifier.weight"].shape == (3, 512)
     assert before["classifier.weight"].std() == pytest.approx(0.01, rel=0.05)
     assert not before["classifier.bias"].any()
+
+
+def test_a_training_that_diverges_says_so():
+    with pytest.raises(ConfigError, match=r"diverged, the loss of step \d+ is .*: lower finetune\.learning_rate"):
+        train(new_trainer(learning_rate=1e9), range(10))
 
 
 def test_dropout_depends_on_the_step_and_touches_no_global_generator():
