@@ -123,6 +123,7 @@ def retry(run: Run, overrides: Annotated[list[str] | None, typer.Option("--set",
     if not counts:
         print("no image has failed: nothing to do again")
         return
-    print("again: " + ", ".join(f"{count} {'classes' if stage == 'train' else 'shards'} of {stage}" for stage, count in counts.items()))
+    units = {"train": "classes", "finetune": "network"}
+    print("again: " + ", ".join(f"{count} {units.get(stage, 'shards')} of {stage}" for stage, count in counts.items()))
     stages = tuple(read_record(run))
     print_summary(run_stages(config, stages), stages)

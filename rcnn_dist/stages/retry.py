@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rcnn_dist.stages import detect, extract, propose, train
+from rcnn_dist.stages import detect, extract, finetune, propose, train
 from rcnn_dist.stages.base import ShardStage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
@@ -13,25 +13,34 @@ from rcnn_dist.store.shards import forget_shards, read_markers
 def forget_failures(run: Run) -> dict[str, int]:
     """Forgets every shard with a failed image; stage -> number of shards that have to be computed again.
 
-    Models that were trained without those images, and all detections of such models, are forgotten too. What depends on others goes
-    first, so that a stop in between leaves a run that is whole.
+    Models that were trained without those images, a network that was fine-tuned without them, and all that was computed with such models
+    or such a network, are forgotten too. What depends on others goes first, so that a stop in between leaves a run that is whole.
     """
     table_stages: list[ShardStage] = [detect.DetectStage(run), extract.ExtractStage(run), propose.ProposeStage(run)]
     stages = [stage for stage in table_stages if stage.name in run.config.run.stages]
     failed = {(stage.name, split): _failed_parts(stage.folder(split)) for stage in stages for split in stage.splits}
     counts: dict[str, int] = {}
+    if failed.get((propose.NAME, "train")) and finetune.NAME in run.config.run.stages:
+        counts[finetune.NAME] = 1
+        failed |= {(s.name, split): _all_parts(s, split) for s in stages if s.name == extract.NAME for split in s.splits}
     if failed.get((extract.NAME, "train")) and train.NAME in run.config.run.stages:
         if detect.NAME in run.config.run.stages:
-            failed[detect.NAME, "test"] = [marker.part for marker in read_markers(stages[0].folder("test"))]
+            failed[detect.NAME, "test"] = _all_parts(stages[0], "test")
         counts[train.NAME] = len(train.chosen_classes(run))
     for stage in stages:
         if stage.name == extract.NAME and train.NAME in counts:
             _forget_models(train.folder(run))
+        if stage.name == propose.NAME and finetune.NAME in counts:
+            _forget_models(finetune.folder(run))
         for split in stage.splits:
             if parts := failed[stage.name, split]:
                 forget_shards(stage.folder(split), parts)
                 counts[stage.name] = counts.get(stage.name, 0) + len(parts)
     return counts
+
+
+def _all_parts(stage: ShardStage, split: str) -> Sequence[str]:
+    return [marker.part for marker in read_markers(stage.folder(split))]
 
 
 def _failed_parts(folder: str) -> Sequence[str]:

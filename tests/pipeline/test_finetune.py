@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_every_setting_that_shapes_the_network_changes_its_folder(tuned_config):
 
 def test_images_that_do_not_fit_into_the_cache_change_nothing(tuned_config):
     assert tune(tuned_config("cached")) == tune(tuned_config("read again", image_cache_mb=0))
+
+
+def test_an_image_that_is_mended_is_learned_from_and_all_that_follows_is_made_again(tuned_config, shapes_root, tmp_path):
+    root = tmp_path / "bad"
+    shutil.copytree(shapes_root, root)
+    image = sorted((root / "VOC2007" / "JPEGImages").glob("train*"))[4]
+    good = image.read_bytes()
+    image.write_bytes(b"")
+    config, whole = (tuned_config(name, data={"root": str(root)}) for name in ("mended", "whole"))
+    driver.run_stages(config)
+    image.write_bytes(good)
+    driver.run_stages(whole)
+    output = CliRunner().invoke(app, ["runs", "retry", config.run.dir]).output
+    assert "again: 1 network of finetune, 2 classes of train, 2 shards of detect, 6 shards of extract, 1 shards of propose" in output
+    assert verify_run(config.run.dir).digest == verify_run(whole.run.dir).digest
 
 
 def test_a_window_file_that_was_exported_gives_the_same_windows_but_for_its_rounding(tuned_config, tmp_path):
