@@ -140,7 +140,10 @@ class Actors:
         except DEATHS as error:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
-                raise ClusterError(f"{self._failed_starts} workers died while they started: {error}") from error
+                raise ClusterError(
+                    f"{self._failed_starts} workers died while they started, so it is the work's own: a network or model that no process "
+                    f"survives ({str(error).splitlines()[0]}); Ray's logs hold their last words"
+                ) from error
             self.replace(name)
             return None
         self._failed_starts = 0

@@ -124,7 +124,9 @@ class _Call:
         self._dispatcher.worker_died(worker)
         exhausted = self._dispatcher.exhausted
         if exhausted is not None:
-            raise ClusterError(f"the process of {self._name(exhausted)} died several times: {error}") from error
+            raise ClusterError(
+                f"the process of {self._name(exhausted)} died several times and no image is to blame: {str(error).splitlines()[0]}"
+            ) from error
         logger.warning("a worker died and is replaced: %s", str(error).splitlines()[0])
         for name in self._pool.replace(worker):
             self._dispatcher.add_worker(name)
