@@ -79,7 +79,7 @@ def status(
         print(f"finetune: {steps}/{opened.config.finetune.iterations} steps, {opened.relative(finetune.folder(opened))}")
     for table in found:
         if models and table.stage == "detect":
-            print(_models_line(models))
+            print("\n".join(_models_lines(models)))
         print("\n".join(_table_lines(table, time.time())))
 
 
@@ -94,16 +94,21 @@ def _table_lines(table: "TableStatus", now: float) -> list[str]:
         parts.append(f"last shard {format_seconds(now - table.last_shard_at)} ago")
         if table.rate and table.seconds_left is not None:
             parts.append(f"{table.rate:.2f} images/s, {format_seconds(table.seconds_left)} to go at that rate")
-    lines = [", ".join(parts)]
-    for name, fields in table.others.items():
+    return [", ".join(parts), *_other_lines(table.others)]
+
+
+def _other_lines(others: dict[str, list[str]]) -> list[str]:
+    lines = []
+    for name, fields in others.items():
         lines.append(f"  {name} is not used, it differs in:")
         lines += [f"    {field}" for field in fields]
     return lines
 
 
-def _models_line(models: "ModelsStatus") -> str:
+def _models_lines(models: "ModelsStatus") -> list[str]:
     text = f"train: {len(set(models.trained) & set(models.classes))}/{len(models.classes)} classes, {models.folder}"
-    return text if models.waves_done is None else f"{text}, {models.waves_done} waves of mining done"
+    working = "" if models.waves_done is None else f", {models.waves_done} waves of mining done"
+    return [text + working, *_other_lines(models.others)]
 
 
 @runs.command()

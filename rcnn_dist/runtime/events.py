@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from rcnn_dist.errors import StoreError
 from rcnn_dist.store import files
 
 FOLDER = "events"
@@ -32,7 +33,10 @@ class Shown(Protocol):
 
 
 class EventLog:
-    """Writes events as they come; on an object store, which cannot append, the file is replaced every half a minute and at the end."""
+    """Writes events as they come; on an object store, which cannot append, the file is replaced every half a minute and at the end.
+
+    A log that cannot be written ends no run and hides no other error.
+    """
 
     def __init__(self, run_url: str, clock: Callable[[], float] = time.time) -> None:
         started = time.strftime("%Y%m%dT%H%M%S", time.gmtime(clock()))
@@ -42,13 +46,14 @@ class EventLog:
         self._flushed = clock()
         self._path = files.local_path(self.url)
         if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         now = self._clock()
         line = json.dumps({"time": round(now, 3), "event": event, **fields}) + "\n"
         if self._path:
-            with self._path.open("a") as file:
+            with contextlib.suppress(OSError), self._path.open("a") as file:
                 file.write(line)
             return
         self._lines.append(line)
@@ -58,7 +63,8 @@ class EventLog:
     def close(self) -> None:
         if self._lines:
             self._flushed = self._clock()
-            files.write_bytes(self.url, "".join(self._lines).encode())
+            with contextlib.suppress(StoreError, OSError):
+                files.write_bytes(self.url, "".join(self._lines).encode())
 
 
 def read_events(run_url: str) -> list[dict[str, Any]]:

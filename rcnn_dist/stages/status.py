@@ -7,7 +7,7 @@ from rcnn_dist.stages import detect, extract, propose, train
 from rcnn_dist.stages.base import ShardStage
 from rcnn_dist.stages.eta import RateEstimator
 from rcnn_dist.stages.mining_state import MiningState
-from rcnn_dist.stages.models import trained_classes
+from rcnn_dist.stages.models import read_models_manifest, trained_classes
 from rcnn_dist.stages.plan import changed_fields, read_plan
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
@@ -42,6 +42,7 @@ class ModelsStatus:
     classes: tuple[str, ...]
     trained: tuple[str, ...]
     waves_done: int | None  # of the mining that goes on; None where there is none
+    others: dict[str, list[str]]  # where no class is trained: another folder of models -> the fields in which it differs
 
 
 def table_status(run: Run, stage: ShardStage, split: str) -> TableStatus:
@@ -73,7 +74,14 @@ def models_status(run: Run) -> ModelsStatus:
     scratch = train.scratch_folders(folder)
     states = [state for url in scratch if (state := MiningState.latest(url))]
     waves = max((state.waves_done for state in states), default=0) if scratch else None
-    return ModelsStatus(run.relative(folder), run.classes, trained_classes(folder), waves)
+    trained = trained_classes(folder)
+    return ModelsStatus(run.relative(folder), run.classes, trained, waves, {} if trained else _other_models(run, folder))
+
+
+def _other_models(run: Run, folder: str) -> dict[str, list[str]]:
+    kind = files.join(run.url, run.relative(folder).split("/")[0])
+    manifests = {name: read_models_manifest(files.join(kind, name)) for name in files.list_names(kind)}
+    return {name: changed_fields(m["inputs"], train.inputs(run)) for name, m in manifests.items() if m["files"]}
 
 
 def _images(marker: Marker) -> int:

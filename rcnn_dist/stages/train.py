@@ -203,6 +203,7 @@ class TrainStage:
             "seconds": {"compute": round(earlier + seconds, 3)},
             "workers": sorted({row["worker"] for row in telemetry}),
             "config": self._config.model_dump(mode="json"),
+            "inputs": inputs(self._run),
         }
         publish_models(self._folder, models, about, manifest)
         self._clear_scratch()

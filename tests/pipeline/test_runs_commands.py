@@ -76,6 +76,17 @@ def test_a_changed_field_is_named(small_config):
     assert f"{folder.name} is not used, it differs in:\n    warp.context_padding: 16 -> 3" in output
 
 
+def test_a_changed_field_of_training_is_named(small_config):
+    config = small_config()
+    driver.run_stages(config, ("propose", "extract", "train"))
+    (folder,) = (Path(config.run.dir) / "models").iterdir()
+    assert status(config)["models"]["others"] == {}
+    found = status(config, "--set", "classify.cost=0.5", "--set", "mining.wave_images=1")["models"]
+    assert found["trained"] == []
+    assert found["others"] == {folder.name: ["classify.cost: 0.001 -> 0.5", "mining.wave_images: 4 -> 1"]}
+    assert f"  {folder.name} is not used" in command("status", config.run.dir, "--set", "classify.cost=0.5")[1]
+
+
 def test_fields_that_differ():
     before, after = {"a": {"x": 1, "y": (1, 2)}, "b": "s"}, {"a": {"x": 2, "y": [1, 2]}, "c": None}
     assert changed_fields(before, after) == ["a.x: 1 -> 2", "b: s -> not set", "c: not set -> None"]

@@ -39,6 +39,13 @@ def test_how_a_run_stopped_is_an_event_too(run_url):
     assert read_events(run_url)[-1]["reason"] == "KeyboardInterrupt: enough"
 
 
+def test_a_log_that_cannot_be_written_hides_no_other_error(tmp_path):
+    (tmp_path / "events").write_text("a file where the folder should be")
+    with pytest.raises(KeyboardInterrupt), observed(Shown(), str(tmp_path)) as progress:
+        progress.start("extract", 1)
+        raise KeyboardInterrupt
+
+
 def test_a_line_that_a_dying_driver_did_not_end_is_passed_over(tmp_path):
     files.write_bytes(f"{tmp_path}/events/a.jsonl", b'{"time": 2, "event": "b"}\n{"time": 3, "ev')
     files.write_bytes(f"{tmp_path}/events/b.jsonl", b'{"time": 1, "event": "a"}\n')
