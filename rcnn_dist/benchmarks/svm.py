@@ -93,7 +93,7 @@ def fit_liblinear(positives: Array, negatives: Array, params: SvmParams, toleran
     labels = np.repeat([1, -1], [len(positives), len(negatives)])
     solver.fit(np.concatenate([positives, negatives], dtype=np.float64), labels)
     weights, bias = solver.coef_[0].astype(np.float32), float(np.float32(solver.intercept_[0]))
-    return LinearSvm(weights, bias, svm_objective(positives, negatives, weights, bias, params), np.inf)
+    return LinearSvm(weights, bias, svm_objective(positives, negatives, weights, bias, params), np.inf, np.zeros(len(labels)))
 
 
 def generated_rows(count: int, size: int) -> Rows:

@@ -39,7 +39,7 @@ class DualSolution(NamedTuple):
     """weights [D + 1]: the last one belongs to the bias feature. Law: gap <= tolerance * objective, where max_epochs allowed it."""
 
     weights: Float64[Array, "D+1"]
-    multipliers: Float64[Array, "P+M"]
+    multipliers: Float64[Array, "rows"]
     objective: float
     gap: float
     epochs: int
@@ -190,8 +190,12 @@ def descend(problem: DualProblem, multipliers: Array, generator: np.random.Gener
     return weights, objective, gap, epochs
 
 
-def solve(problem: DualProblem, seed: int, tolerance: float, max_epochs: int) -> DualSolution:
-    """The minimum, to a relative tolerance. The same problem and seed give the same bits on one kind of processor."""
-    multipliers = np.zeros(len(problem.positives) + len(problem.negatives))
+def solve(problem: DualProblem, start: Float64[Array, "rows"], seed: int, tolerance: float, max_epochs: int) -> DualSolution:
+    """The minimum, to a relative tolerance, from zeros or (sooner) from the multipliers of a similar problem.
+
+    The same problem, start and seed give the same bits on one kind of processor.
+    """
+    costs = np.repeat([problem.positive_cost, problem.negative_cost], [len(problem.positives), len(problem.negatives)])
+    multipliers = np.clip(start, 0, costs)
     weights, objective, gap, epochs = descend(problem, multipliers, np.random.default_rng(seed), tolerance, max_epochs)
     return DualSolution(weights, multipliers, objective, gap, epochs)

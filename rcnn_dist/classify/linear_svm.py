@@ -40,6 +40,7 @@ class LinearSvm:
     bias: float
     objective: SvmObjective
     gap: float  # at most so much above the minimum the objective lies
+    multipliers: Float64[Array, "rows"]  # of the positives, then of the negatives: where a later fit may start
 
 
 def score_rows(
@@ -79,11 +80,13 @@ def fit_svm(
     negatives: Float16[Array, "M D"] | Float32[Array, "M D"],
     params: SvmParams,
     scale: float = 1.0,
+    start: Float64[Array, "rows"] | None = None,
 ) -> LinearSvm:
     """The detector that separates a class's positives from its negatives, features scaled to mean norm 20.
 
     Args:
         scale: what the features are still to be multiplied by. Float16 rows stay as they are stored: no copy of them is made.
+        start: multipliers of an earlier fit, 0 for rows that it did not have; it ends sooner, within the same tolerance.
 
     Weights and bias are rounded to single precision, as the original keeps them. The same rows give the same bits.
     Law: the objective is at most `tolerance` of itself above its minimum.
@@ -100,7 +103,8 @@ def fit_svm(
     costs = params.cost * params.positive_weight, params.cost
     rows = descent.as_numbers(positives), descent.as_numbers(negatives)
     problem = descent.DualProblem(*rows, scale, params.bias_scale, *costs)
-    solution = descent.solve(problem, params.seed, params.tolerance, params.max_epochs)
+    start = np.zeros(len(positives) + len(negatives)) if start is None else start
+    solution = descent.solve(problem, start, params.seed, params.tolerance, params.max_epochs)
     if not np.isfinite(solution.gap):
         raise ValueError("a feature is not finite: the network's output overflows float16; check its weights")
     if solution.gap > params.tolerance * solution.objective:
@@ -108,7 +112,8 @@ def fit_svm(
         message = f"the SVM may lie {above:.1%} above its minimum after {solution.epochs} epochs: raise classify.max_epochs"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     weights, bias = solution.weights[:-1].astype(np.float32), float(np.float32(solution.weights[-1] * params.bias_scale))
-    return LinearSvm(weights, bias, svm_objective(positives, negatives, weights, bias, params, scale), float(solution.gap))
+    objective = svm_objective(positives, negatives, weights, bias, params, scale)
+    return LinearSvm(weights, bias, objective, float(solution.gap), solution.multipliers)
 
 
 def _scores(features: Array, weights: Float32[Array, "D"], bias: float, scale: float) -> Float64[Array, "R"]:

@@ -54,6 +54,7 @@ class RefitTask:
     negative_files: tuple[str, ...]
     keys: Array  # int64 [M, 2], sorted: index into negative_files, row of that file
     found: int  # negatives added since the class's last fit
+    previous: str | None  # url of that fit, from which this one starts; None: the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,11 @@ class RefitWork:
         start = time.perf_counter()
         config = self._run.config
         positives, negatives = _positives(task.positive_files, task.class_index), _negatives(task.negative_files, task.keys)
-        svm = fit_svm(positives, negatives, config.classify, self._scale)
+        multipliers = np.zeros(len(positives) + len(negatives))
+        if task.previous:
+            kept = load_tensors(task.previous)[0]["multipliers"]
+            multipliers[: len(kept)] = kept
+        svm = fit_svm(positives, negatives, config.classify, self._scale, multipliers)
         keep = kept_after_eviction(score_rows(negatives, svm.weights, svm.bias, self._scale), config.mining.evict_threshold)
         telemetry = {
             "class": self._run.classes[task.class_index],
@@ -158,7 +163,8 @@ class RefitWork:
             "gap": svm.gap,
             "seconds": round(time.perf_counter() - start, 4),
         }
-        tensors = {"weights": svm.weights, "bias": np.array([svm.bias], np.float32), "keep": keep}
+        stay = np.concatenate([np.ones(len(positives), np.bool_), keep])
+        tensors = {"weights": svm.weights, "bias": np.array([svm.bias], np.float32), "keep": keep, "multipliers": svm.multipliers[stay]}
         save_tensors(refit_url(self._scratch, task.wave, task.class_index), tensors, telemetry)
         return RefitReport(task, worker_name())
 

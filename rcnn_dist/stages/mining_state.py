@@ -22,6 +22,7 @@ class MiningState:
     weights: Array  # float32 [C, D]
     biases: Array  # float32 [C]; -inf for a class without positives
     caches: list[ClassCache]
+    fitted_after: Array  # int64 [C]: wave of each class's last fit, -1 before the first
     row_files: list[str] = field(default_factory=list)  # the first number of a key is an index into these
     telemetry: list[dict[str, Any]] = field(default_factory=list)
     waves_done: int = 0
@@ -30,7 +31,7 @@ class MiningState:
     def fresh(cls, n_positives: Sequence[int], feature_size: int) -> "MiningState":
         """Zero detectors; a class without positives detects nothing and mines nothing."""
         biases = np.where(np.array(n_positives) > 0, 0.0, -np.inf).astype(np.float32)
-        return cls(np.zeros((len(biases), feature_size), np.float32), biases, [ClassCache() for _ in biases])
+        return cls(np.zeros((len(biases), feature_size), np.float32), biases, [ClassCache() for _ in biases], np.full(len(biases), -1))
 
     @property
     def trained_classes(self) -> list[int]:
@@ -43,6 +44,7 @@ class MiningState:
             "keys": np.concatenate([cache.keys for cache in self.caches]),
             "cache_sizes": np.array([len(cache.keys) for cache in self.caches], np.int64),
             "added_since_fit": np.array([cache.added_since_fit for cache in self.caches], np.int64),
+            "fitted_after": self.fitted_after,
         }
         save_tensors(state_url(scratch, self.waves_done), tensors, {"row_files": self.row_files, "telemetry": self.telemetry})
         self._remove_before(scratch, self.waves_done - 1)
@@ -58,13 +60,19 @@ class MiningState:
         detectors, _ = load_tensors(detectors_url(scratch, done))
         keys = np.split(tensors["keys"], np.cumsum(tensors["cache_sizes"])[:-1])
         caches = [ClassCache(k, int(n)) for k, n in zip(keys, tensors["added_since_fit"], strict=True)]
-        return cls(detectors["weights"], detectors["biases"], caches, about["row_files"], about["telemetry"], done)
+        return cls(detectors["weights"], detectors["biases"], caches, tensors["fitted_after"], about["row_files"], about["telemetry"], done)
+
+    def last_fit(self, scratch: str, class_index: int) -> str | None:
+        """The url of a class's last fit, None before the first."""
+        wave = int(self.fitted_after[class_index])
+        return refit_url(scratch, wave, class_index) if wave >= 0 else None
 
     def _remove_before(self, scratch: str, wave: int) -> None:
-        """Removes what no resumed run reads: checkpoints and refits before a wave."""
-        for name in files.list_names(scratch):
-            if name.startswith((_STATE, _DETECTORS, _REFIT)) and _wave_of(name) < wave:
-                files.remove_file(files.join(scratch, name))
+        """Removes what no resumed run reads: checkpoints before a wave, and refits that are no class's last."""
+        last = {self.last_fit(scratch, i) for i in range(len(self.caches))}
+        for url in [files.join(scratch, name) for name in files.list_names(scratch) if name.startswith((_STATE, _DETECTORS, _REFIT))]:
+            if _wave_of(url.rpartition("/")[2]) < wave and url not in last:
+                files.remove_file(url)
 
 
 def state_url(scratch: str, waves_done: int) -> str:

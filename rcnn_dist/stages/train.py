@@ -23,7 +23,7 @@ from rcnn_dist.store.manifest import Marker, fingerprint
 from rcnn_dist.store.shards import read_markers
 
 NAME = "train"
-VERSION = 4
+VERSION = 5
 _SCRATCH = "_mining-"
 
 
@@ -168,7 +168,9 @@ class TrainStage:
         due = [i for i in state.trained_classes if state.caches[i].must_refit(wave == 0, is_last, mining.retrain_after)]
         files_now = tuple(state.row_files)
         tasks = [
-            mine.RefitTask(wave, i, positives[i], files_now, state.caches[i].keys, state.caches[i].added_since_fit)
+            mine.RefitTask(
+                wave, i, positives[i], files_now, state.caches[i].keys, state.caches[i].added_since_fit, state.last_fit(self._scratch, i)
+            )
             for i in due
             if not files.exists(refit_url(self._scratch, wave, i))
         ]
@@ -179,6 +181,7 @@ class TrainStage:
             state.weights[index] = fit.weights
             state.biases[index] = fit.bias
             state.caches[index].after_fit(fit.keep)
+            state.fitted_after[index] = wave
             state.telemetry.append(fit.telemetry)
 
     def _regress(self, executor: Executor, markers: Sequence[Marker], norms: dict[str, float]) -> dict[int, BoxRegressor]:

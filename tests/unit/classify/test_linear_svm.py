@@ -173,6 +173,23 @@ def test_heavier_positives_raise_their_scores():
     assert means == sorted(means)
 
 
+def test_a_fit_that_starts_at_an_earlier_one_s_end_has_little_to_do(hard_rows):
+    positives, negatives = hard_rows
+    before = fit_svm(positives, negatives[:-100], SvmParams())
+    start = np.concatenate([before.multipliers, np.zeros(100)])
+    least = fit_svm(positives, negatives, TIGHT).objective.total
+    warm = fit_svm(positives, negatives, SvmParams(), start=start)
+    assert warm.objective.total <= least * (1 + 1e-3)
+    again = fit_svm(positives, negatives, SvmParams(max_epochs=1), start=warm.multipliers)
+    np.testing.assert_array_equal(again.multipliers, warm.multipliers, "it is at its end already: no epoch, and no warning")
+
+
+def test_a_start_outside_the_bounds_is_moved_to_them(hard_rows):
+    svm = fit_svm(*hard_rows, SvmParams(), start=np.full(sum(len(rows) for rows in hard_rows), 7.0))
+    assert svm.objective.total <= 1.001 * fit_svm(*hard_rows, TIGHT).objective.total
+    assert svm.multipliers.min() >= 0 and svm.multipliers.max() <= 2e-3
+
+
 def test_too_few_epochs_are_said():
     positives, negatives = problem(60, 600, 40, seed=1)
     with pytest.warns(RuntimeWarning, match=r"above its minimum after 2 epochs: raise classify.max_epochs"):
