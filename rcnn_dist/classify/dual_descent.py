@@ -176,7 +176,11 @@ def descend(problem: DualProblem, multipliers: Array, generator: np.random.Gener
     """Moves the multipliers, in place, until the gap is at most tolerance * objective; (weights, objective, gap, epochs)."""
     weights, curvatures = _start(problem, multipliers)
     active, epochs = np.arange(multipliers.size), 0
-    objective, gap, count = _look_at_all(problem, weights, multipliers, active)
+    if np.any(multipliers):
+        objective, gap, count = _look_at_all(problem, weights, multipliers, active)
+    else:  # every margin is 0, no row has to be read to know it
+        objective = gap = len(problem.positives) * problem.positive_cost + len(problem.negatives) * problem.negative_cost
+        count = active.size
     while gap > tolerance * objective and epochs < max_epochs:
         wanted = max(_EARLY * gap, 0.5 * tolerance * objective)
         low, high = -np.inf, np.inf

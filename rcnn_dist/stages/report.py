@@ -16,7 +16,7 @@ from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 
 NAME = "report"
-_PACKAGES = ("rcnn-dist", "numpy", "torch", "torchvision", "ray", "pyarrow", "opencv-contrib-python-headless", "scikit-learn", "numba")
+_PACKAGES = ("rcnn-dist", "numpy", "torch", "torchvision", "ray", "pyarrow", "opencv-contrib-python-headless", "numba")
 _TELEMETRY = ("class", "wave", "positives", "rows", "found", "evicted", "objective", "seconds")  # in the order of Refit's fields
 
 
