@@ -21,6 +21,7 @@ from rcnn_dist.arrays import Array, Float64
 from rcnn_dist.compiled import compiled, compiled_sum
 
 _LOOKAHEAD = 0.1  # a look at all rows keeps those active whose margin is at most this far on the right side of 1
+_SAMPLE = 2500  # about so many negatives, evenly spread, does a cold start begin with
 _EARLY = 0.1  # share of the last exact gap to which the active rows are brought before the next look
 
 
@@ -178,9 +179,12 @@ def descend(problem: DualProblem, multipliers: Array, generator: np.random.Gener
     active, epochs = np.arange(multipliers.size), 0
     if np.any(multipliers):
         objective, gap, count = _look_at_all(problem, weights, multipliers, active)
-    else:  # every margin is 0, no row has to be read to know it
-        objective = gap = len(problem.positives) * problem.positive_cost + len(problem.negatives) * problem.negative_cost
-        count = active.size
+    else:  # every margin is 0, so the gap is the objective; most negatives will never matter, so a sample of them begins
+        n_positives, n_negatives = len(problem.positives), len(problem.negatives)
+        objective = gap = n_positives * problem.positive_cost + n_negatives * problem.negative_cost
+        sample = np.arange(n_positives, active.size, max(1, n_negatives // _SAMPLE))
+        active[n_positives : n_positives + sample.size] = sample
+        count = n_positives + sample.size
     while gap > tolerance * objective and epochs < max_epochs:
         wanted = max(_EARLY * gap, 0.5 * tolerance * objective)
         low, high = -np.inf, np.inf
