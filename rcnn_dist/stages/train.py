@@ -23,7 +23,7 @@ from rcnn_dist.store.manifest import Marker, fingerprint
 from rcnn_dist.store.shards import read_markers
 
 NAME = "train"
-VERSION = 5
+VERSION = 6
 _SCRATCH = "_mining-"
 
 
