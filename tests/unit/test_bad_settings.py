@@ -40,7 +40,7 @@ _OVERRIDE = ": expected section.key=value, for example --set data.root=/data/VOC
         ("proposals: {source: precomputed}", "bad.yaml: proposals.precomputed.files is empty"),
         ("data: {test: null}", "bad.yaml: the stage detect needs test images: set data.test, or run.stages without it"),
         ("data: {classes: []}", "bad.yaml: data.classes: Tuple should have at least 1 item"),
-        ("run: {stages: [train, fly]}", "bad.yaml: run.stages.1: Input should be 'propose', 'extract', 'train',"),
+        ("run: {stages: [train, fly]}", "bad.yaml: run.stages.1: Input should be 'propose', "),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused_by_its_key(text, message):
