@@ -48,8 +48,8 @@ _RC: Any = {
 }
 # Okabe and Ito's colours, which colour-blind readers tell apart
 _BLUE, _ORANGE, _SKY, _GREY = "#2f86c9", "#e69f00", "#56b4e9", "#8a94a0"
-_PHASES = {"read": _SKY, "compute": _BLUE, "write": _ORANGE, "wait": _GREY}
-_OTHERS = ("#009e73", "#cc79a7", "#d55e00", "#f0e442")
+_PHASES = {"read": _SKY, "warp": "#009e73", "forward": "#cc79a7", "compute": _BLUE, "write": _ORANGE, "wait": _GREY}
+_OTHERS = ("#d55e00", "#f0e442")
 _MARKS = (("D", _ORANGE), ("o", "#36b58e"), ("^", "#cc79a7"), ("s", "#d55e00"))
 _LEGEND_LETTERS = 56
 
@@ -195,7 +195,7 @@ def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: I
 
 
 def order_phases(phases: Iterable[Iterable[str]]) -> list[str]:
-    """Every phase once: read, compute, write and wait first, then the others by name."""
+    """Every phase once: read, warp, forward, compute, write and wait first, then the others by name."""
     found = {phase for stage in phases for phase in stage}
     return [phase for phase in _PHASES if phase in found] + sorted(found - _PHASES.keys())
 
