@@ -57,12 +57,15 @@ def write_plan(folder: str, plan: Plan) -> None:
     except FileNotFoundError:
         files.write_bytes(url, planned)
         return
-    if found != planned:
+    other = None if found == planned else read_plan(folder)
+    if other and other.folder != plan.folder:
+        raise DamagedFileError(f"{url} was written for '{other.folder}' but lies in '{plan.folder}': move the folder back or delete it")
+    if other:
         raise DamagedFileError(f"{url} is damaged or the plan of other images: move {folder} away and run the same command again")
 
 
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Every field that differs, as `extract.max_proposals: 60 -> 50`; the values of digests are left out."""
+    """Every field that differs, as `extract.max_proposals: 60 -> 50`."""
     old, new = dict(_flat(before)), dict(_flat(after))
     names = [name for name in {**old, **new} if old.get(name, _ABSENT) != new.get(name, _ABSENT)]
     return [f"{name}: {old.get(name, _ABSENT)} -> {new.get(name, _ABSENT)}" for name in names]
