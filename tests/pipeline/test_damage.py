@@ -136,7 +136,7 @@ DAMAGE = {  # the stage that meets it, the file, what becomes of it, the start o
     "a marker of another version": ("train", MARKER, resigned(colour="red"), "{path}: fields of another version"),
     "a manifest cut off": ("train", MANIFEST, cut, "{path}: not a marker or manifest"),
     "another table's manifest": ("train", MANIFEST, resigned(folder="tiny-0"), "{path} was written for 'tiny-0' but lies in 'tiny-"),
-    "an edited plan": ("extract", "features/*/train/_plan.json", appended, "{path} is damaged or the plan of other images: move"),
+    "an edited plan": ("extract", "features/*/train/_plan.json", appended, "{path}: its digest does not fit its content; delete it and"),
     "an edited record": ("train", "run.json", appended, "{path}: its digest does not fit its content; delete it and run"),
     "a missing model": ("detect", MODEL, Path.unlink, "{path} is missing: run the stage that writes it again"),
     "a model cut off": ("detect", MODEL, cut, "{path} is not a model file (SafetensorError"),
