@@ -61,7 +61,7 @@ def write_plan(folder: str, plan: Plan) -> None:
     if other and other.folder != plan.folder:
         raise DamagedFileError(f"{url} was written for '{other.folder}' but lies in '{plan.folder}': move the folder back or delete it")
     if other:
-        raise DamagedFileError(f"{url} is damaged or the plan of other images: move {folder} away and run the same command again")
+        raise DamagedFileError(f"{url} is the plan of other images: move {folder} away and run the same command again")
 
 
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
