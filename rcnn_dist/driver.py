@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rcnn_dist.config import STAGES, RunConfig
+from rcnn_dist.config import STAGES, RunConfig, TrainSection
 from rcnn_dist.errors import ConfigError, DataError, RunStoppedError
 from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.events import Observed, observed
@@ -54,7 +54,8 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
     for split in run.splits:
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
-    files.write_bytes(files.join(run.url, CONFIG), config.to_yaml().encode())
+    lasting = config.model_copy(update={"train": TrainSection()})  # train.classes is about this call alone
+    files.write_bytes(files.join(run.url, CONFIG), lasting.to_yaml().encode())
     shown = make_progress(sys.stderr if quiet else sys.stdout)
     with observed(shown, run.url) as progress, make_executor(config, progress) as executor, _stoppable():
         for name in [name for name in STAGES if name in stages]:

@@ -63,8 +63,11 @@ def _thresholds(trained: "TrainedRun", precision: float | None, score: float | N
         return dict.fromkeys(trained.classes, score)
     wanted = _PRECISION if precision is None else precision
     thresholds = scores_at_precision(trained, wanted)
-    for name, threshold in thresholds.items():
-        if threshold is None:
+    for name in trained.classes:
+        threshold = thresholds.get(name)
+        if name not in thresholds:
+            print(f"class {name} is left out: it is trained but not evaluated; run the stages detect,evaluate with it, or use --score")
+        elif threshold is None:
             print(f"class {name} is left out: on the run's test images it never reaches a precision of {wanted:g}")
         else:
             print(f"class {name} counts from a score of {threshold:.3f} on, for a precision of {wanted:g}")

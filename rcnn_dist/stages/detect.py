@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rcnn_dist.features.extract import Extractor
 
 NAME = "detect"
-VERSION = 2
+VERSION = 3
 
 _Image = tuple[str, tuple[int, int], Array, dict[str, Array]]  # id, (width, height), proposals, features by layer
 

@@ -46,7 +46,9 @@ def search(image: Array, section: ProposalsSection) -> Array:
         return selective_search(image, params)
     if isinstance(params, SlidingWindowParams):
         return sliding_windows(image.shape[1], image.shape[0], params)
-    raise ConfigError("proposals.source is precomputed, which has no boxes for other images: choose another source for this one")
+    raise ConfigError(
+        "proposals.source is precomputed, which has no boxes for other images: choose another source, detect --proposals selective_search"
+    )
 
 
 class ProposalSource:

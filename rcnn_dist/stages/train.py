@@ -23,7 +23,7 @@ from rcnn_dist.store.manifest import Marker, fingerprint
 from rcnn_dist.store.shards import read_markers
 
 NAME = "train"
-VERSION = 6
+VERSION = 7
 _SCRATCH = "_mining-"
 
 

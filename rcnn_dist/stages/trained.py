@@ -56,7 +56,7 @@ def open_trained(run_url: str, proposals: Mapping[str, Any] | None = None) -> Tr
 
 
 def scores_at_precision(trained: TrainedRun, precision: float) -> dict[str, float | None]:
-    """The score from which on each class reached a precision on the run's test images; None where it never did or was not judged.
+    """The score from which on each evaluated class reached a precision on the run's test images; None where it never did.
 
     Raises:
         MissingShardError: the run has no evaluation, one without annotations, or one of other models.
@@ -75,4 +75,4 @@ def scores_at_precision(trained: TrainedRun, precision: float) -> dict[str, floa
     if not found["classes"]:
         raise MissingShardError(f"the test images of {trained.url} have no annotations, so no precision is known: use --score")
     points = {name: np.array(pairs, np.float64).reshape(-1, 2) for name, pairs in found["classes"].items()}
-    return {name: score_at_precision(points[name], precision) if name in points else None for name in trained.classes}
+    return {name: score_at_precision(points[name], precision) for name in trained.classes if name in points}

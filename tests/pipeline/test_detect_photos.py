@@ -99,6 +99,11 @@ def test_a_class_without_the_precision_is_left_out_and_named(finished_run, tmp_p
     assert done.exit_code == 0
     assert "class dotted_triangle is left out: on the run's test images it never reaches a precision of 0.5" in done.output
     assert "class striped_disc counts from a score of 0.500 on" in done.output
+    del points["classes"]["dotted_triangle"]
+    path.write_text(json.dumps(points))
+    done = invoke("--run", run_dir, photo, "--out", tmp_path / "out")
+    assert "class dotted_triangle is left out: it is trained but not evaluated" in done.output
+    assert set(json.loads((tmp_path / "out" / "detections.json").read_text())["thresholds"]) == {"striped_disc"}
     with pytest.raises(ConfigError, match=r"no class reaches a precision of 0\.95"):
         CliRunner().invoke(app, ["detect", "--run", str(run_dir), photo, "--precision", "0.95"], catch_exceptions=False)
 

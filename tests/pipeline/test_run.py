@@ -11,6 +11,7 @@ import ray
 from PIL import Image
 
 from rcnn_dist import driver
+from rcnn_dist.config import load_config
 from rcnn_dist.errors import ConfigError, DamagedFileError, MissingShardError, TooManyFailuresError
 from rcnn_dist.features.extract import Extractor
 from rcnn_dist.stages import extract
@@ -230,6 +231,7 @@ def test_a_class_added_later_equals_one_trained_with_the_others_and_leaves_them_
     refitted = [json.loads(line)["class"] for line in (folder / "telemetry.jsonl").read_text().splitlines()]
     assert refitted == sorted(refitted), "those of the first class, then those of the second, no refit of the first"
     assert not list(folder.glob("_mining*"))
+    assert load_config(tmp_path / "later" / "config.yaml").train.classes is None, "said for one call"
     run(small_config(run=first))
     assert verify_run(str(tmp_path / "later")).digest == verify_run(together.run.dir).digest
     with pytest.raises(ConfigError, match=r"no object of class 'striped_disk': they have \['dotted_triangle', 'striped_disc'\]"):
