@@ -84,6 +84,7 @@ class FinetuneStage:
         done = steps_done(self._run)
         progress.advance(done)
         if files.exists(files.join(self._folder, MANIFEST)):
+            _remove_checkpoints(self._folder, before=done + 1)
             progress.finish()
             return
         with _watched(self._run, progress, done):

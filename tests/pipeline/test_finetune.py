@@ -53,6 +53,10 @@ def test_a_run_with_fine_tuning_uses_the_new_weights_and_is_verified(tuned_confi
         "telemetry.jsonl",
     ]
     assert [json.loads(line)["steps"] for line in (folder / finetune.TELEMETRY).read_text().splitlines()] == [2, 4, 6]
+    shutil.copytree(folder, folder / "_checkpoint-00000006")  # as a stop between the manifest and the tidying leaves it
+    (folder / "_checkpoint-00000006" / "network.safetensors").rename(folder / "_checkpoint-00000006" / "state.safetensors")
+    driver.run_stages(config, ("finetune",))
+    assert not (folder / "_checkpoint-00000006").exists()
     found = verify_run(config.run.dir)
     assert (found.damaged, found.unfinished) == ([], [])
     frozen = config.model_copy(update={"run": replace(config.run, stages=tuple(s for s in STAGES if s != "finetune"))})
