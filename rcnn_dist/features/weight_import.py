@@ -23,6 +23,7 @@ from rcnn_dist.features.networks.weight_files import MEAN_IMAGE, about_metadata,
 
 _STATE_DICT_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _CLASSIFIERS = ("fc8", "classifier.6", "head.")  # the last layer, which features have no use for
+_WITH_WEIGHTS = ("tiny", "lite")
 _CHAINS = {"tnet": tnet, "onet": onet}
 _CAFFE_PIXELS = {"channel_order": "bgr", "std": (1.0, 1.0, 1.0)}
 _TORCHVISION_PIXELS = {"channel_order": "rgb", "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
@@ -34,6 +35,10 @@ def import_weights(source: str, network: str, out: str, mean: str | None = None)
     Raises:
         ConfigError: a file cannot be read, or the weights are of another network: the message names the first layer that differs.
     """
+    if network in _WITH_WEIGHTS:
+        raise ConfigError(f"network {network} brings its weights: there is nothing to import")
+    if missing := [path for path in (source, mean) if path is not None and not Path(path).is_file()]:
+        raise ConfigError(f"there is no file {missing[0]}")
     reads_caffe = Path(source).suffix not in _STATE_DICT_SUFFIXES
     shapes = network_shapes(network)
     try:

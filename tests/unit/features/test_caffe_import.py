@@ -250,6 +250,21 @@ def test_alexnet_is_not_taken_for_caffenet(tmp_path):
         import_weights(source, "torchvision:alexnet", str(tmp_path / "out.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("source", "network", "mean", "message"),
+    [
+        ("nowhere.caffemodel", "tnet", None, "there is no file nowhere.caffemodel"),
+        (__file__, "tnet", "nowhere.npy", "there is no file nowhere.npy"),
+        (__file__, "lite", None, "network lite brings its weights"),
+        (__file__, "tnett", None, "no network is called 'tnett'"),
+        (__file__, "tnet", None, "cannot be read as a Caffe model"),
+    ],
+)
+def test_a_mistake_in_the_command_is_named(tmp_path, source, network, mean, message):
+    with pytest.raises(ConfigError, match=message):
+        import_weights(source, network, str(tmp_path / "out.safetensors"), mean)
+
+
 def test_a_state_dict_of_torchvision_or_timm_is_imported_for_its_own_network(tmp_path):
     pytest.importorskip("timm")
     for name, tap in (("torchvision:squeezenet1_1", "features"), ("timm:test_vit", "norm")):
