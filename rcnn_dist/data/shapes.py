@@ -10,14 +10,16 @@ from PIL import Image
 
 from rcnn_dist.arrays import Array, UInt8
 from rcnn_dist.data.dataset import Objects
+from rcnn_dist.data.label_maps import encode_label_map
 from rcnn_dist.data.shapes_objects import OUTLINES, TEXTURES
-from rcnn_dist.data.shapes_scene import draw_scene
+from rcnn_dist.data.shapes_scene import Scene, draw_scene
 from rcnn_dist.data.voc import write_annotation
 from rcnn_dist.errors import ConfigError, DataError
 from rcnn_dist.store import files
 
 _VERSION = 1  # raise it when the pictures change
 _YEAR = "VOC2007"
+_MASKS = "SegmentationClass"
 _SETS = ("train", "test")
 _CLASSES = ("checkered_square", "dotted_triangle", "ringed_star", "spoked_ring", "striped_disc", "wavy_cross")
 _SMALLEST_SIDE = 64
@@ -63,16 +65,22 @@ def draw_image(params: ShapesParams, split: str, index: int) -> tuple[UInt8[Arra
 
     Law: it depends on no other image, so a set with more images begins with the same ones.
     """
+    scene = _draw(params, split, index)
+    return scene.image, scene.objects
+
+
+def _draw(params: ShapesParams, split: str, index: int) -> Scene:
     rng = _rng(params, split, index, _OF_SCENE)
     width, height = rng.integers(params.min_size, params.max_size, endpoint=True).tolist()
     return draw_scene(rng, width, height, params.classes, params.max_objects)
 
 
 def generate_shapes(url: str, params: ShapesParams) -> None:
-    """Writes the set as `<url>/VOC2007/{Annotations,JPEGImages,ImageSets/Main}`, with the lists train, val, trainval and test.
+    """Writes the set as `<url>/VOC2007/{Annotations,JPEGImages,ImageSets}`, with the lists train, val, trainval and test, and masks.
 
-    `<url>/shapes.json` holds the parameters and whether all is written. Run again it finishes what was interrupted and otherwise does
-    nothing.
+    The masks are `SegmentationClass` (label i + 1 is the i-th class, sorted), `SegmentationObject` and the lists of
+    `ImageSets/Segmentation`. `<url>/shapes.json` holds the parameters and whether all is written. Run again it finishes what was
+    interrupted, gives a set without masks its masks, and otherwise does nothing.
     Law: the files do not depend on interruptions.
 
     Raises:
@@ -91,7 +99,8 @@ def generate_shapes(url: str, params: ShapesParams) -> None:
     lists = {"trainval": trainval, "train": trainval[::2], "val": trainval[1::2], "test": names["test"]}
     for split, image_ids in lists.items():
         text = "".join(f"{image_id}\n" for image_id in image_ids)
-        files.write_bytes(files.join(url, _YEAR, "ImageSets", "Main", f"{split}.txt"), text.encode())
+        for kind in ("Main", "Segmentation"):
+            files.write_bytes(files.join(url, _YEAR, "ImageSets", kind, f"{split}.txt"), text.encode())
     files.write_bytes(record_url, _as_json({**record, "done": True}))
 
 
@@ -106,19 +115,31 @@ def _already_done(url: str, record_url: str, record: dict[str, object]) -> bool:
         raise DataError(f"{record_url} cannot be read ({error}): choose another folder, or delete {url}") from error
     if not isinstance(found, dict) or {**found, "done": False} != record:
         raise DataError(f"{url} holds another generated set ({json.dumps(found)[:400]}): choose another folder, or delete it")
-    return found["done"] is True
+    return found["done"] is True and files.exists(files.join(url, _YEAR, "ImageSets", "Segmentation", f"{_SETS[-1]}.txt"))
 
 
 def _write_image(folder: str, image_id: str, params: ShapesParams, split: str, index: int) -> None:
-    annotation_url = files.join(folder, "Annotations", f"{image_id}.xml")
-    if files.exists(annotation_url):  # written after its image
+    annotation_url, mask_url = (files.join(folder, *parts) for parts in (("Annotations", f"{image_id}.xml"), (_MASKS, f"{image_id}.png")))
+    has_image, has_masks = files.exists(annotation_url), files.exists(mask_url)  # each is written last of its kind
+    if has_image and has_masks:
         return
-    image, objects = draw_image(params, split, index)
-    quality = int(_rng(params, split, index, _OF_JPEG).integers(*params.jpeg_quality, endpoint=True))
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    files.write_bytes(files.join(folder, "JPEGImages", f"{image_id}.jpg"), buffer.getvalue())
-    files.write_bytes(annotation_url, write_annotation(image_id, image.shape[1], image.shape[0], objects))
+    scene = _draw(params, split, index)
+    if not has_masks:
+        files.write_bytes(files.join(folder, "SegmentationObject", f"{image_id}.png"), encode_label_map(scene.object_map))
+        files.write_bytes(mask_url, encode_label_map(_class_map(scene, params.classes)))
+    if not has_image:
+        quality = int(_rng(params, split, index, _OF_JPEG).integers(*params.jpeg_quality, endpoint=True))
+        buffer = io.BytesIO()
+        Image.fromarray(scene.image).save(buffer, "JPEG", quality=quality)
+        files.write_bytes(files.join(folder, "JPEGImages", f"{image_id}.jpg"), buffer.getvalue())
+        files.write_bytes(annotation_url, write_annotation(image_id, scene.image.shape[1], scene.image.shape[0], scene.objects))
+
+
+def _class_map(scene: Scene, classes: tuple[str, ...]) -> UInt8[Array, "H W"]:
+    """Labels in place of the objects' numbers; void stays."""
+    label = np.arange(256, dtype=np.uint8)
+    label[1 : len(scene.objects.classes) + 1] = [sorted(classes).index(name) + 1 for name in scene.objects.classes]
+    return label[scene.object_map]
 
 
 def _rng(params: ShapesParams, split: str, index: int, purpose: int) -> np.random.Generator:

@@ -15,8 +15,18 @@ _DIFFICULT_SIDE = 16  # pixels
 _TRUNCATED_BELOW = 0.9  # visible box area over whole box area
 _MOST_OVERLAP = 0.25  # of the smaller of two shapes' boxes
 _PLACEMENT_TRIES = 20
+_VOID = 255
 
 Canvas = np.ndarray  # float32 [H,W,3], 0 to 255
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture, its objects, and who is seen at each pixel: object k of `objects` has k + 1, 0 none, 255 what is not to be judged."""
+
+    image: UInt8[Array, "H W 3"]
+    objects: Objects
+    object_map: UInt8[Array, "H W"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +38,8 @@ class Shape:
     whole_box: Float64[Array, " 4"]  # border and occluders ignored
 
 
-def draw_scene(
-    rng: np.random.Generator, width: int, height: int, classes: tuple[str, ...], max_objects: int
-) -> tuple[UInt8[Array, "H W 3"], Objects]:
-    """A picture and its objects; each box is the tight box of what can be seen, as VOC's rules say.
+def draw_scene(rng: np.random.Generator, width: int, height: int, classes: tuple[str, ...], max_objects: int) -> Scene:
+    """A picture, its objects and their masks; each box is the tight box of what can be seen, as VOC's rules say.
 
     Truncated: the seen box is under 0.9 of the whole one. Difficult: under 0.4 of the shape can be seen, or a side is under 16 px.
     """
@@ -47,7 +55,7 @@ def draw_scene(
         half_hidden = shapes[rng.integers(len(shapes))]
         centre = half_hidden.to_image[:, 2] + rng.uniform(-1, 1, 2) * (half_hidden.whole_box[2:] - half_hidden.whole_box[:2])
         owner[_paint_clutter(rng, canvas, grain, centre, largest=0.2) >= 0.5] = -1
-    return _photograph(rng, canvas), annotate(shapes, owner)
+    return Scene(_photograph(rng, canvas), annotate(shapes, owner), map_objects(shapes, owner))
 
 
 def _noise(rng: np.random.Generator, width: int, height: int, slope: float) -> Float32[Array, "H W"]:
@@ -190,9 +198,9 @@ def annotate(shapes: list[Shape], owner: np.ndarray) -> Objects:
     boxes, classes, difficult, truncated = [], [], [], []
     for index, shape in enumerate(shapes):
         rows, columns = np.nonzero(owner == index)
-        whole = _whole_area(shape)
-        if len(rows) < _LEAST_VISIBLE * whole:
+        if not _is_annotated(shape, len(rows)):
             continue
+        whole = _whole_area(shape)
         box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=np.float64)
         sides = box[2:] - box[:2]
         boxes.append(box)
@@ -201,6 +209,30 @@ def annotate(shapes: list[Shape], owner: np.ndarray) -> Objects:
         truncated.append(np.prod(sides) < _TRUNCATED_BELOW * np.prod(shape.whole_box[2:] - shape.whole_box[:2]))
     flags = np.array([difficult, truncated], dtype=np.bool_).reshape(2, -1)
     return Objects(np.array(boxes, dtype=np.float64).reshape(-1, 4), tuple(classes), flags[0], flags[1])
+
+
+def map_objects(shapes: list[Shape], owner: np.ndarray) -> UInt8[Array, "H W"]:
+    """Each pixel's object, numbered from 1 in the order of `annotate`.
+
+    Void (255) are the shapes too little seen to be annotated and, as VOC's borders, every pixel of an object with another owner
+    beside it.
+    """
+    number, count = np.zeros(len(shapes) + 1, np.uint8), 0
+    for index, shape in enumerate(shapes):
+        pixels = np.count_nonzero(owner == index)
+        count += _is_annotated(shape, pixels)
+        number[index] = count if _is_annotated(shape, pixels) else _VOID
+    across, down = owner[:, 1:] != owner[:, :-1], owner[1:] != owner[:-1]
+    border = np.zeros(owner.shape, np.bool_)
+    border[:, 1:] |= across
+    border[:, :-1] |= across
+    border[1:] |= down
+    border[:-1] |= down
+    return np.where(border & (owner >= 0), np.uint8(_VOID), number[owner])  # owner -1 is the last number, 0
+
+
+def _is_annotated(shape: Shape, pixels: int) -> bool:
+    return pixels >= _LEAST_VISIBLE * _whole_area(shape)
 
 
 def _whole_area(shape: Shape) -> float:

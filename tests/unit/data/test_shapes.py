@@ -1,11 +1,13 @@
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from rcnn_dist.data.images import decode_image, image_size
+from rcnn_dist.data.segmentation import SegmentationReader
 from rcnn_dist.data.shapes import ShapesParams, draw_image, generate_shapes
 from rcnn_dist.data.voc import VocDataset
 from rcnn_dist.errors import ConfigError, DataError
@@ -35,7 +37,7 @@ def test_the_layout(generated):
         width, height = image_size(data)
         assert 96 <= width <= 120 and 80 <= height <= 90
         assert Image.open(io.BytesIO(data)).format == "JPEG"
-    assert len(contents(generated)) == 7 + 7 + 4 + 1
+    assert len(contents(generated)) == 7 * 4 + 4 * 2 + 1
 
 
 def test_files_hold_what_is_drawn(generated):
@@ -74,6 +76,27 @@ def test_what_was_interrupted_is_finished_to_the_same_bytes(generated, tmp_path,
     before = kept.stat().st_mtime_ns
     generate_shapes(str(tmp_path), SMALL)
     assert contents(tmp_path) == contents(generated) and kept.stat().st_mtime_ns == before
+
+
+def test_masks_are_label_maps_of_the_objects(generated):
+    dataset, reader = VocDataset(str(generated)), SegmentationReader(f"{generated}/VOC2007")
+    for image_id in (*dataset.image_ids("trainval"), *dataset.image_ids("test")):
+        found, objects = reader.read(image_id), dataset.objects(image_id)
+        for name, label in zip(objects.classes, found.labels, strict=False):  # an object of one or two pixels is all border
+            assert label in (0, sorted(SMALL.classes).index(name) + 1)
+        assert found.object_map.shape == image_size(files.read_bytes(dataset.image_url(image_id)))[::-1]
+    lists = {name: (generated / "VOC2007/ImageSets" / name / "trainval.txt").read_text() for name in ("Main", "Segmentation")}
+    assert lists["Main"] == lists["Segmentation"]
+
+
+def test_a_set_without_masks_gets_them_and_keeps_its_bytes(generated, tmp_path, monkeypatch):
+    shutil.copytree(generated, tmp_path / "old")
+    for name in ("SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+        shutil.rmtree(tmp_path / "old/VOC2007" / name)
+    write_bytes = files.write_bytes
+    monkeypatch.setattr(files, "write_bytes", lambda url, data: pytest.fail(url) if "JPEG" in url else write_bytes(url, data))
+    generate_shapes(str(tmp_path / "old"), SMALL)
+    assert contents(tmp_path / "old") == contents(generated)
 
 
 def test_a_finished_set_is_not_touched(generated, monkeypatch):

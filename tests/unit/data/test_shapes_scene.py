@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rcnn_dist.data.shapes_scene import Shape, annotate, draw_scene
+from rcnn_dist.data.shapes_scene import Shape, annotate, draw_scene, map_objects
 
 CLASSES = ("striped_disc", "checkered_square")
 
@@ -56,7 +56,8 @@ def test_nothing_placed():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_scenes_hold_to_their_frame(seed):
-    image, objects = draw_scene(np.random.default_rng(seed), 150, 100, CLASSES, 4)
+    scene = draw_scene(np.random.default_rng(seed), 150, 100, CLASSES, 4)
+    image, objects = scene.image, scene.objects
     assert image.shape == (100, 150, 3) and image.dtype == np.uint8
     assert image.std() > 10
     assert len(objects.classes) <= 4 and set(objects.classes) <= set(CLASSES)
@@ -66,6 +67,27 @@ def test_scenes_hold_to_their_frame(seed):
 
 def test_one_generator_one_scene():
     scenes = [draw_scene(np.random.default_rng(seed), 150, 100, CLASSES, 3) for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(scenes[0][0], scenes[1][0])
-    np.testing.assert_array_equal(scenes[0][1].boxes, scenes[1][1].boxes)
-    assert not np.array_equal(scenes[0][0], scenes[2][0])
+    np.testing.assert_array_equal(scenes[0].image, scenes[1].image)
+    np.testing.assert_array_equal(scenes[0].objects.boxes, scenes[1].objects.boxes)
+    assert not np.array_equal(scenes[0].image, scenes[2].image)
+
+
+def test_masks_by_hand():
+    shapes = [square((20, 20), 2), square((50, 40), 20), square((80, 40), 4)]  # the first is too little seen to be annotated
+    owner = owners((1, (32, 22, 68, 58)), (2, (76, 36, 84, 44)))
+    owner[20, 20] = 0
+    mapped = map_objects(shapes, owner)
+    assert mapped[20, 20] == 255 and mapped[0, 0] == 0
+    assert (mapped[23:57, 33:67] == 1).all() and (mapped[37:43, 77:83] == 2).all()
+    assert (mapped[22, 32:68] == 255).all() and (mapped[22:58, 67] == 255).all() and mapped[21, 40] == 0
+    assert np.count_nonzero(mapped == 1) == 34 * 34
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_lie_in_the_boxes_of_their_objects(seed):
+    scene = draw_scene(np.random.default_rng(seed), 150, 100, CLASSES, 4)
+    assert scene.object_map.shape == (100, 150)
+    assert set(np.unique(scene.object_map)) <= {0, 255, *range(1, len(scene.objects.classes) + 1)}
+    for k, (x1, y1, x2, y2) in enumerate(scene.objects.boxes.astype(int).tolist(), start=1):
+        rows, columns = np.nonzero(scene.object_map == k)
+        assert len(rows) == 0 or (x1 <= columns.min() and columns.max() < x2 and y1 <= rows.min() and rows.max() < y2)
