@@ -49,9 +49,10 @@ class SegmentationReader:
             BadAnnotationError: it cannot be understood, or its two maps contradict each other.
         """
         if (maps := self._find(self._voc_urls(image_id))) is not None:
-            return parse_voc(*(decode_label_map(data, url) for url, data in maps), source=maps[0][0])
+            class_map, object_map = (decode_label_map(data, url) for url, data in maps)
+            return parse_voc(class_map, object_map, maps[0][0])
         found = next((found for urls in self._sbd_urls(image_id) if (found := self._find(urls)) is not None), None)
-        return None if found is None else parse_sbd(*(data for _, data in found), source=found[0][0])
+        return None if found is None else parse_sbd(found[0][1], found[1][1], found[0][0])
 
     def fingerprint(self, image_ids: Sequence[str]) -> str:
         """Hex sha256 over the ids, in order, and the bytes of their annotations."""

@@ -219,7 +219,7 @@ def map_objects(shapes: list[Shape], owner: np.ndarray) -> UInt8[Array, "H W"]:
     """
     number, count = np.zeros(len(shapes) + 1, np.uint8), 0
     for index, shape in enumerate(shapes):
-        pixels = np.count_nonzero(owner == index)
+        pixels = int(np.count_nonzero(owner == index))
         count += _is_annotated(shape, pixels)
         number[index] = count if _is_annotated(shape, pixels) else _VOID
     across, down = owner[:, 1:] != owner[:, :-1], owner[1:] != owner[:-1]
