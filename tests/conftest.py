@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("RCNN_SHARED_DIR", REPOSITORY.parent / "shared"))
+
+# The same examples in every run; HYPOTHESIS_PROFILE=default searches for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 Golden = dict[str, np.ndarray]
 

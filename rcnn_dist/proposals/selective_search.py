@@ -101,16 +101,19 @@ class _Frame(NamedTuple):
     resized: float  # original pixels per pixel of the resized image, 1 where it is not
 
 
+def _edges(cells: int, cell: float, limit: int) -> Int64[Array, " C1"]:
+    """Where cells begin and end in whole pixels up to `limit`, each with a pixel of its own unless there are more cells than pixels."""
+    edges = np.floor(np.arange(cells + 1) * cell + 0.5).astype(np.int64)
+    edges[-1] = limit
+    return np.minimum(edges, limit - np.arange(cells, -1, -1) if cells <= limit else limit)
+
+
 def _frame(height: int, width: int, params: SelectiveSearchParams) -> _Frame:
     resized = width / params.resize_width if params.resize_width else 1.0
     tall, wide = math.ceil(height / resized - 1e-9), params.resize_width or width
     wanted = wide / params.canonical_width if params.canonical_width else 1 / params.resolution
     cell = max(wanted, math.sqrt(tall * wide / params.max_pixels), max(tall, wide) / params.max_pixels)
-    rows, columns = (
-        np.minimum(np.floor(np.arange(math.ceil(size / (resized * cell) - 1e-9) + 1) * cell + 0.5).astype(np.int64), limit)
-        for size, limit in ((height, tall), (width, wide))
-    )
-    columns[-1], rows[-1] = wide, tall
+    rows, columns = (_edges(math.ceil(size / (resized * cell) - 1e-9), cell, limit) for size, limit in ((height, tall), (width, wide)))
     return _Frame(resized * cell, 1 / wanted, params.min_side * cell / wanted, columns, rows, resized)
 
 

@@ -74,6 +74,16 @@ def test_a_box_is_the_bounding_box_of_its_mask(image: Array, params: SelectiveSe
         assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
+def test_the_last_cells_of_the_segmentation_have_pixels() -> None:
+    rng = np.random.default_rng(0)
+    for height in range(2, 30):  # 11 px at 2.7 px per cell are 5 rows, where the fifth would round to nothing
+        image = rng.integers(0, 256, (height, 11, 3), dtype=np.uint8)
+        boxes, masks = selective_search_regions(image, replace(PRESETS["paper"], min_side=1, resolution=0.37))
+        for i, box in enumerate(boxes):
+            ys, xs = np.nonzero(masks.decode(i))
+            assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
 def test_masks_follow_the_colours() -> None:
     image = np.full((60, 80, 3), 40, np.uint8)
     image[10:30, 10:40] = (220, 40, 40)
