@@ -19,6 +19,7 @@ from rcnn_dist.classify.linear_svm import SvmParams
 from rcnn_dist.classify.mining import MiningParams
 from rcnn_dist.detect.postprocess import DetectParams
 from rcnn_dist.errors import ConfigError
+from rcnn_dist.evaluate.error_modes import VOC_GROUPS, VOC_SIMILAR
 from rcnn_dist.features.networks import NetworkParams
 from rcnn_dist.features.scaling import ScalingParams
 from rcnn_dist.features.warp import WarpParams
@@ -139,6 +140,8 @@ class RegressSection(BoxRegressionParams):
 class EvaluateSection:
     variant: Literal["voc07", "area", "coco"] = "voc07"  # the one on the last line; all are computed
     min_iou: float = 0.5
+    similar: tuple[tuple[str, ...], ...] = VOC_SIMILAR  # sets of classes that are easily taken for each other
+    groups: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(VOC_GROUPS))  # classes whose mistakes are plotted together
 
 
 @dataclass(frozen=True)

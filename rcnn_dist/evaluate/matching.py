@@ -38,7 +38,7 @@ def match_voc(
 
     Paper: §2.4. Reference: VOCdevkit VOCevaldet.m.
     """
-    order = np.argsort(-_as_written(det_scores), kind="stable")
+    order = rank(det_scores)
     matched_object = _covered_objects(det_image, det_boxes, gt_image, gt_boxes, min_iou)[order]
     covers = matched_object >= 0
     ignored = np.zeros(len(order), dtype=bool)
@@ -47,6 +47,11 @@ def match_voc(
     first[np.unique(matched_object, return_index=True)[1]] = True
     is_true_positive = covers & first & ~ignored
     return Matches(order, is_true_positive, ~is_true_positive & ~ignored, matched_object, int(np.count_nonzero(~gt_difficult)))
+
+
+def rank(scores: Float[Array, "K"]) -> Int64[Array, "K"]:
+    """Rows from the surest detection to the least, by score as results files hold it; equal scores in input order."""
+    return np.argsort(-_as_written(scores), kind="stable")
 
 
 def _as_written(scores: Float[Array, "K"]) -> Float[Array, "K"]:

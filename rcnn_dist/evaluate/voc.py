@@ -32,6 +32,7 @@ class ClassObjects:
     image: Int64[Array, "G"]
     boxes: Float64[Array, "G 4"]
     difficult: Bool[Array, "G"]
+    truncated: Bool[Array, "G"] | None = None  # None: not annotated
 
 
 @dataclass(frozen=True, slots=True)

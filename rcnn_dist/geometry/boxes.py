@@ -22,6 +22,14 @@ def iou_matrix(boxes: Float[Array, "R 4"], gt_boxes: Float[Array, "G 4"]) -> Flo
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
+def iou_pairs(boxes: Float[Array, "P 4"], others: Float[Array, "P 4"]) -> Float[Array, "P"]:
+    """Intersection over union of each box with the box in the same row; law: the diagonal of iou_matrix(boxes, others)."""
+    sides = np.maximum(np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2]), 0)
+    intersection = sides[:, 0] * sides[:, 1]
+    union = _areas(boxes) + _areas(others) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
 def class_overlap(
     boxes: Float[Array, "R 4"], gt_boxes: Float[Array, "G 4"], gt_classes: Int64[Array, "G"], n_classes: int
 ) -> Float64[Array, "R C"]:

@@ -3,14 +3,15 @@
 import base64
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jinja2
 import numpy as np
 
 from rcnn_dist.arrays import Array, Float64
+from rcnn_dist.report.error_plots import plot_costs, plot_error_modes, plot_missed, plot_sensitivity
 from rcnn_dist.report.plots import (
     format_duration,
     order_phases,
@@ -99,7 +100,7 @@ class ReportData:
     """Everything the page shows.
 
     `ap` maps a variant (voc07, area, coco, ilsvrc) to the AP of each class in [0, 1], NaN for a class without objects; it is empty where
-    the test set has no annotations. `n_objects` counts the objects that the evaluation looked for.
+    the test set has no annotations, as `errors` is. `n_objects` counts the objects that the evaluation looked for.
     """
 
     title: str
@@ -115,6 +116,7 @@ class ReportData:
     failures: tuple[Failure, ...]
     telemetry: tuple[Refit, ...]
     published: tuple[PublishedRow, ...]
+    errors: Mapping[str, Any]  # what evaluation/errors.json holds
 
 
 class _Mining(NamedTuple):
@@ -126,7 +128,8 @@ class _Mining(NamedTuple):
 def render_report(data: ReportData) -> str:
     """The page as HTML that opens from a file, asks for nothing on the network, and runs no script but its own sorting of tables.
 
-    Law: equal data give equal text, whatever the order of the dictionaries. All text from `data` is shown as text.
+    Law: equal data give equal text, whatever the order of the dictionaries, but for `errors`, whose order is that on the page. All text
+    from `data` is shown as text.
 
     Raises:
         ValueError: an example's picture is neither PNG nor JPEG; the message names its image.
@@ -147,6 +150,7 @@ def render_report(data: ReportData) -> str:
             },
             ap_plot=plot_average_precision(data.classes, ap) if ap and data.classes else None,
             curve_plots=[_plot_curve(data.curves.get(name)) for name in data.classes] if ap else [],
+            error_plots=_error_plots(data.errors) if data.errors else None,
             mining=_mining(data),
             phases=order_phases(phases),
             time_plot=plot_stage_times([s.name for s in data.stages], [s.seconds for s in data.stages], phases) if data.stages else None,
@@ -187,6 +191,16 @@ def _mean(values: Iterable[float]) -> float:
 def _plot_curve(curve: Curve | None) -> str:
     nothing = np.zeros(0)
     return plot_precision_recall(curve.recall, curve.precision) if curve else plot_precision_recall(nothing, nothing)
+
+
+def _error_plots(errors: Mapping[str, Any]) -> dict[str, Any]:
+    costs = {name: cost["mAP_gain"] for name, cost in errors["cost"].items() if name != "variant"}
+    return {
+        "groups": {name: plot_error_modes(group["trend"], group["top"]) for name, group in errors["groups"].items()},
+        "costs": None if None in costs.values() else plot_costs(costs),
+        "missed": plot_missed(errors["missed"]["causes"]) if errors["missed"] else None,
+        "sensitivity": plot_sensitivity(errors["sensitivity"]) if errors["sensitivity"] else None,
+    }
 
 
 def _mining(data: ReportData) -> list[_Mining]:

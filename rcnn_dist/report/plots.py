@@ -22,39 +22,39 @@ from rcnn_dist.report.drawing import short_label
 MAX_POINTS = 400
 
 # the ink becomes currentColor, which the figure's own style sets for a light or a dark page
-_INK = "#1b2431"
+INK = "#1b2431"
 _THEME = (
     "<style>svg{color:#1b2430}text{font-family:system-ui,sans-serif!important}@media(prefers-color-scheme:dark){svg{color:#dfe6ee}}</style>"
 )
-_RC: Any = {
+RC: Any = {
     "svg.hashsalt": "rcnn_dist",
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.alpha": 0.14,
     "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
 }
 # Okabe and Ito's colours, which colour-blind readers tell apart
-_BLUE, _ORANGE, _SKY, _GREY = "#2f86c9", "#e69f00", "#56b4e9", "#8a94a0"
-_PHASES = {"read": _SKY, "warp": "#009e73", "forward": "#cc79a7", "compute": _BLUE, "write": _ORANGE, "wait": _GREY}
+BLUE, ORANGE, SKY, GREY = "#2f86c9", "#e69f00", "#56b4e9", "#8a94a0"
+_PHASES = {"read": SKY, "warp": "#009e73", "forward": "#cc79a7", "compute": BLUE, "write": ORANGE, "wait": GREY}
 _OTHERS = ("#d55e00", "#f0e442")
-_MARKS = (("D", _ORANGE), ("o", "#36b58e"), ("^", "#cc79a7"), ("s", "#d55e00"))
+_MARKS = (("D", ORANGE), ("o", "#36b58e"), ("^", "#cc79a7"), ("s", "#d55e00"))
 _LEGEND_LETTERS = 56
 
 
-@matplotlib.rc_context(_RC)
+@matplotlib.rc_context(RC)
 def plot_precision_recall(recall: Float64[Array, "K"], precision: Float64[Array, "K"]) -> str:
     """One class's curve over its detections in the order of their scores, and shaded below it the precision that area AP integrates.
 
@@ -73,14 +73,14 @@ def plot_precision_recall(recall: Float64[Array, "K"], precision: Float64[Array,
         rises = np.searchsorted(recall, np.linspace(recall[0], recall[-1], MAX_POINTS))
         shown = np.unique(np.concatenate([rises, np.maximum(rises - 1, 0), [recall.size - 1]]))
         best = np.maximum.accumulate(precision[::-1])[::-1]
-        axes.fill_between(np.append(0, recall[shown]), np.append(best[0], best[shown]), step="pre", color=_BLUE, alpha=0.16, linewidth=0)
-        axes.plot(recall[shown], precision[shown], color=_BLUE, linewidth=1.5, marker="o" if shown.size == 1 else None, markersize=4)
+        axes.fill_between(np.append(0, recall[shown]), np.append(best[0], best[shown]), step="pre", color=BLUE, alpha=0.16, linewidth=0)
+        axes.plot(recall[shown], precision[shown], color=BLUE, linewidth=1.5, marker="o" if shown.size == 1 else None, markersize=4)
     else:
         axes.text(0.5, 0.5, "no curve", ha="center", va="center", fontsize=10)
-    return _svg(figure)
+    return to_svg(figure)
 
 
-@matplotlib.rc_context(_RC)
+@matplotlib.rc_context(RC)
 def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[float]]) -> str:
     """AP of each class, the best on top: bars for the first variant of `ap`, a mark for each other, a line for the first's mean.
 
@@ -90,9 +90,9 @@ def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[flo
     first, *others = ap
     values = np.asarray(ap[first], dtype=np.float64)
     order = np.argsort(np.where(np.isnan(values), 2, -values), kind="stable")
-    figure, axes = _bars([names[k] for k in order])
+    figure, axes = bars([names[k] for k in order])
     rows = np.arange(order.size)
-    axes.barh(rows, np.nan_to_num(values[order]), height=0.62, color=_BLUE, label=first)
+    axes.barh(rows, np.nan_to_num(values[order]), height=0.62, color=BLUE, label=first)
     for variant, (mark, colour) in zip(others, cycle(_MARKS), strict=False):
         axes.plot(
             np.asarray(ap[variant])[order],
@@ -107,14 +107,14 @@ def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[flo
     for row in np.flatnonzero(np.isnan(values[order])):
         axes.text(0.01, float(row), "no objects", va="center")
     if not np.isnan(values).all():
-        axes.axvline(float(np.nanmean(values)), color=_INK, linestyle=(0, (4, 3)), linewidth=1, label=f"mean of {first}")
+        axes.axvline(float(np.nanmean(values)), color=INK, linestyle=(0, (4, 3)), linewidth=1, label=f"mean of {first}")
     axes.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    _add_legend(figure, axes)
-    return _svg(figure)
+    add_legend(figure, axes)
+    return to_svg(figure)
 
 
-@matplotlib.rc_context(_RC)
+@matplotlib.rc_context(RC)
 def plot_proposal_recall(table: Mapping[str, Any], proposals: float) -> str:
     """Left: recall and mean best overlap against the first proposals of each image; right: recall at 0.5 by size of objects.
 
@@ -141,13 +141,13 @@ def plot_proposal_recall(table: Mapping[str, Any], proposals: float) -> str:
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=7.5, handlelength=1.4, columnspacing=1.0
         )
     panels[1].set_xlabel("proposals per image (recall at 0.5, by size)")
-    return _svg(figure)
+    return to_svg(figure)
 
 
-@matplotlib.rc_context(_RC)
+@matplotlib.rc_context(RC)
 def plot_stage_times(names: Sequence[str], seconds: Sequence[float], phases: Sequence[Mapping[str, float]]) -> str:
     """Wall time of each stage, its bar split in the proportions of its phases, or one plain bar where none was measured."""
-    figure, axes = _bars([short_label(name, 22) for name in names])
+    figure, axes = bars([short_label(name, 22) for name in names])
     unit, unit_name = next(
         (size, name) for size, name in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if max(seconds) >= 2 * size or size == 1
     )
@@ -161,15 +161,15 @@ def plot_stage_times(names: Sequence[str], seconds: Sequence[float], phases: Seq
         ends += widths
     plain = (totals <= 0) & (np.asarray(seconds) > 0)
     if plain.any():
-        axes.barh(rows[plain], np.asarray(seconds)[plain] / unit, height=0.62, color="none", edgecolor=_INK, label="not split")
+        axes.barh(rows[plain], np.asarray(seconds)[plain] / unit, height=0.62, color="none", edgecolor=INK, label="not split")
     for row, stage_seconds in enumerate(seconds):
         axes.annotate(format_duration(stage_seconds), (stage_seconds / unit, row), (4, 0), textcoords="offset points", va="center")
     axes.set(xlim=(0, max(max(seconds) / unit, 1e-3) * 1.3), xlabel=unit_name)
-    _add_legend(figure, axes)
-    return _svg(figure)
+    add_legend(figure, axes)
+    return to_svg(figure)
 
 
-@matplotlib.rc_context(_RC)
+@matplotlib.rc_context(RC)
 def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: Int64[Array, "T"], objective: Float64[Array, "T"]) -> str:
     """One class's refits over the waves of hard negative mining.
 
@@ -178,10 +178,10 @@ def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: I
     figure = Figure(figsize=(2.7, 2.3))
     upper: Axes | None = None
     cache = "negatives, and bars: newly found"
-    for values, name, colour, bottom in ((negatives, cache, _BLUE, 0.59), (objective, "objective", _ORANGE, 0.16)):
+    for values, name, colour, bottom in ((negatives, cache, BLUE, 0.59), (objective, "objective", ORANGE, 0.16)):
         axes = upper = figure.add_axes((0.17, bottom, 0.78, 0.31), sharex=upper)
         if name == cache:
-            axes.bar(waves, found, width=max(0.6, float(np.ptp(waves)) / 60), color=_SKY, alpha=0.6)
+            axes.bar(waves, found, width=max(0.6, float(np.ptp(waves)) / 60), color=SKY, alpha=0.6)
         axes.plot(waves, values, "o-", color=colour, linewidth=1.5, markersize=3)
         axes.set_title(name, loc="left", fontsize=9, pad=3)
         axes.set_ylim(bottom=0)
@@ -191,7 +191,7 @@ def plot_mining(waves: Int64[Array, "T"], negatives: Int64[Array, "T"], found: I
         axes.grid(True)
         axes.tick_params(labelbottom=name == "objective")
     axes.set_xlabel("wave", labelpad=0)
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def order_phases(phases: Iterable[Iterable[str]]) -> list[str]:
@@ -208,7 +208,7 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{round(seconds) // 3600} h {round(seconds) % 3600 // 60:02d} min"
 
 
-def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
+def bars(names: Sequence[str]) -> tuple[Figure, Axes]:
     """An empty figure with one row per name from top to bottom, its left margin as wide as the longest name."""
     height = 0.27 * len(names) + 0.55
     figure = Figure(figsize=(4.2, height))
@@ -221,7 +221,7 @@ def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
     """Names the bars, then the lines, in a strip that makes the figure higher."""
     handles = sorted(axes.get_legend_handles_labels()[0], key=lambda handle: isinstance(handle, Line2D))
     letters = [len(str(handle.get_label())) + 4 for handle in handles] or [0]
@@ -234,11 +234,12 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.02, 1), ncols=columns, frameon=False, **spacing)
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG text whose ink is the page's."""
     stream = io.StringIO()
     with warnings.catch_warnings():
         # letters that matplotlib's font lacks are drawn by the browser, which looks in all of its own
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(stream, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = stream.getvalue()
-    return text[text.index("<svg") :].replace(_INK, "currentColor").replace("<defs>", _THEME + "<defs>", 1)
+    return text[text.index("<svg") :].replace(INK, "currentColor").replace("<defs>", _THEME + "<defs>", 1)

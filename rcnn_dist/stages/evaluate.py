@@ -1,4 +1,4 @@
-"""Stage evaluate: detections against annotations by VOC's rules, results files, `evaluation/metrics.json`."""
+"""Stage evaluate: detections against annotations by VOC's rules, results files, `evaluation/metrics.json` and `errors.json`."""
 
 import io
 import json
@@ -24,6 +24,7 @@ from rcnn_dist.evaluate.voc import (
 )
 from rcnn_dist.stages import detect, train
 from rcnn_dist.stages.base import Executor, Progress
+from rcnn_dist.stages.errors import analyse_errors
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.query import detections_by_class
@@ -31,6 +32,7 @@ from rcnn_dist.store.query import detections_by_class
 NAME = "evaluate"
 METRICS = "metrics.json"
 OPERATING_POINTS = "operating_points.json"
+ERRORS = "errors.json"
 ARCHIVE = "results.tar.gz"
 
 
@@ -62,6 +64,8 @@ class EvaluateStage:
         found = evaluate(self._run)
         self._write_results(found)
         files.write_bytes(files.join(folder(self._run), METRICS), (json.dumps(metrics(self._run, found), indent=1) + "\n").encode())
+        errors = json.dumps(analyse_errors(self._run, found), indent=1) + "\n"
+        files.write_bytes(files.join(folder(self._run), ERRORS), errors.encode())
         points = json.dumps(operating_points_json(self._run, found)) + "\n"
         files.write_bytes(files.join(folder(self._run), OPERATING_POINTS), points.encode())
         progress.advance(len(self._run.classes))
@@ -156,12 +160,15 @@ def _objects(run: Run) -> dict[str, ClassObjects]:
             continue  # a row of the failures table already
         if objects is not None:
             annotated.append((index, objects))
+    flagged = any(objects.truncated.any() for _, objects in annotated)
     found = {}
     for name in run.classes if annotated else ():
         masks = [(index, objects, np.array([c == name for c in objects.classes], bool)) for index, objects in annotated]
+        truncated = np.concatenate([objects.truncated[mask] for _, objects, mask in masks]) if flagged else None
         found[name] = ClassObjects(
             np.concatenate([np.full(np.count_nonzero(mask), index, np.int64) for index, _, mask in masks]),
             np.concatenate([objects.boxes[mask] for _, objects, mask in masks]),
             np.concatenate([objects.difficult[mask] for _, objects, mask in masks]),
+            truncated,
         )
     return found

@@ -8,6 +8,7 @@ from rcnn_dist.evaluate.voc import VARIANTS
 from rcnn_dist.report import Curve, Failure, Refit, ReportData, StageTiming, published_rows, render_report
 from rcnn_dist.stages import train
 from rcnn_dist.stages.base import Executor, Progress
+from rcnn_dist.stages.errors import analyse_errors
 from rcnn_dist.stages.evaluate import Evaluation, evaluate
 from rcnn_dist.stages.examples import choose_examples
 from rcnn_dist.stages.mining_state import TELEMETRY
@@ -58,6 +59,7 @@ def report_data(run: Run) -> ReportData:
         failures=tuple(Failure(f["image_id"], c.name, f["reason"]) for c in costs for f in c.failures if f["stage"] == c.name),
         telemetry=_telemetry(run),
         published=published_rows(data_name, run.classes),
+        errors=analyse_errors(run, found),
     )
 
 

@@ -9,6 +9,7 @@ from rcnn_dist.geometry.boxes import (
     clip_boxes,
     half_open_from_voc,
     iou_matrix,
+    iou_pairs,
     round_half_away,
     voc_from_half_open,
 )
@@ -152,3 +153,9 @@ def test_rounding_agrees_with_decimal_arithmetic_and_is_odd():
     np.testing.assert_array_equal(round_half_away(values), exact)
     np.testing.assert_array_equal(round_half_away(-values), -round_half_away(values))
     assert round_half_away(np.zeros((0, 4))).shape == (0, 4)
+
+
+def test_pairs_are_the_diagonal_of_the_matrix():
+    boxes, others = random_boxes(30, 2), random_boxes(30, 3)
+    assert (iou_pairs(boxes, others) == iou_matrix(boxes, others).diagonal()).all()
+    assert len(iou_pairs(NO_BOXES, NO_BOXES)) == 0

@@ -80,7 +80,32 @@ def make(names=("apple", "pear"), text="plain", published=True):
         failures=(Failure(text, text, text),),
         telemetry=tuple(Refit(name, wave, 7, 1000 * wave, 900 * wave, 100, 0.5, 0.25) for name in names for wave in (1, 4)),
         published=(PublishedRow(text, dict.fromkeys(names, 58.4), 58.4, "Table 9"),) if published else (),
+        errors=errors_of(names, text),
     )
+
+
+def errors_of(names, text):
+    """What errors.json says of a small run."""
+    kinds = {"localisation": 4, "similar": 0, "other": 3, "background": 9}
+    shares = {"localisation": 0.5, "similar": 0.0, "other": 0.25, "background": 0.25}
+    causes = {"proposals": 5, "classifier": 3, "suppression": 2}
+    extremes = {
+        "lowest": 0.1,
+        "highest": 0.5,
+        "overall": 0.3,
+        "sensitivity": 0.4,
+        "impact": 0.2,
+        "classes": 2,
+        "subsets": {"XS": 0.1, "M": 0.5},
+    }
+    return {
+        "modes": {name: {"false_positives": kinds, "top": {"right": 17, **kinds}, "normalised_ap": 0.321} for name in names},
+        "groups": {text: {"classes": list(names), "top": {"right": 17, **kinds}, "trend": {25: shares, 50: shares}}},
+        "cost": {"variant": "voc07", "classification": {"count": 1234, "mAP_gain": 0.042}, "missed": {"count": 8, "mAP_gain": -0.001}},
+        "normalised_ap": {"n_j": 742.8, "mean": 0.321},
+        "sensitivity": {"size": extremes},
+        "missed": {"objects": 90, "missed": 10, "causes": causes, "classes": dict.fromkeys(names, causes)},
+    }
 
 
 def section(html, name):
@@ -159,7 +184,7 @@ def test_equal_data_give_equal_text_whatever_the_order_of_dictionaries(plain):
         return replace(value, phases=turn(value.phases)) if isinstance(value, StageTiming) else value
 
     data = make()
-    turned = replace(data, **{field.name: turn(getattr(data, field.name)) for field in fields(data)})
+    turned = replace(data, **{field.name: turn(getattr(data, field.name)) for field in fields(data) if field.name != "errors"})
     assert list(turned.ap) == ["area", "voc07"]
     assert render_report(turned) == plain == render_report(make())
 
@@ -218,7 +243,7 @@ def test_mean_leaves_out_classes_without_objects():
 
 
 def test_run_without_annotations_shows_no_ap_and_names_the_archive():
-    page = Page(render_report(replace(make(), ap={}, curves={}, n_objects={}, examples=())))
+    page = Page(render_report(replace(make(), ap={}, curves={}, n_objects={}, examples=(), errors={})))
     assert "submission archive" in page.words
     assert "mAP" not in page.words
     assert "#ap" not in [link["href"] for link in page.all("a")]
@@ -263,3 +288,20 @@ def test_numbers_carry_their_sorting_key_and_unknown_ones_an_empty_key():
     html = render_report(replace(make(), ap={"voc07": {"apple": 0.125, "pear": math.nan}}, published=()))
     table = html.split('<section id="ap">')[1].split("<tbody>")[1].split("</tbody>")[0]
     assert [cell["data-v"] for cell in Page(table).all("td")] == ["1200", "0.125", "1200", ""]
+
+
+def test_mistakes_are_shown_with_their_costs_and_causes():
+    words = section(render_report(make()), "errors")
+    assert "1,234" in words and "4.2" in words and "742.8" in words
+    assert "10 objects of 90 have no right detection" in words and "All 5 3 2" in words
+    page = Page(render_report(make()).split('<section id="errors">')[1].split("</section>")[0])
+    assert len(page.all("img")) == 4
+
+
+def test_mistakes_that_cannot_be_measured_leave_no_plot():
+    few = errors_of(("apple",), "apple") | {"sensitivity": {}, "missed": None}
+    few["cost"] = {"variant": "area", "missed": {"count": 0, "mAP_gain": None}}
+    few["groups"] = {"apple": {"classes": ["apple"], "top": {"right": 0}, "trend": {}}}
+    html = render_report(replace(make(("apple",)), errors=few))
+    assert "No class has two subsets" in section(html, "errors") and "no right detection" not in html
+    assert 'id="errors"' not in render_report(replace(make(), errors={}))
