@@ -10,6 +10,7 @@ import typer
 
 from rcnn_dist import __version__
 from rcnn_dist.commands import weights
+from rcnn_dist.commands.compare import compare
 from rcnn_dist.commands.detect import detect
 from rcnn_dist.commands.explore import explore
 from rcnn_dist.commands.export import export
@@ -25,6 +26,7 @@ app.add_typer(data, name="data")
 app.add_typer(explore, name="explore")
 app.command()(detect)
 runs.command()(export)
+runs.command()(compare)
 data.command()(validate)
 data.command()(recall)
 app.add_typer(weights.app, name="weights")
