@@ -12,6 +12,7 @@ from rcnn_dist import __version__
 from rcnn_dist.commands import weights
 from rcnn_dist.commands.compare import compare
 from rcnn_dist.commands.detect import detect
+from rcnn_dist.commands.doctor import doctor
 from rcnn_dist.commands.explore import explore
 from rcnn_dist.commands.export import export
 from rcnn_dist.commands.recall import recall
@@ -25,6 +26,7 @@ app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.add_typer(explore, name="explore")
 app.command()(detect)
+app.command()(doctor)
 runs.command()(export)
 runs.command()(compare)
 data.command()(validate)

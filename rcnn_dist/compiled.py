@@ -22,7 +22,7 @@ from typing import Any
 
 from numba import njit
 
-__all__ = ["compiled", "compiled_sum", "one_compiles"]
+__all__ = ["cache_folder", "compiled", "compiled_sum", "one_compiles"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,6 +42,18 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     except RuntimeError:
         warnings.warn("no folder for compiled kernels can be written: set NUMBA_CACHE_DIR to one that can", RuntimeWarning, stacklevel=3)
         return njit(nogil=True, error_model="numpy", **options)(source)
+
+
+def cache_folder() -> Path | None:
+    """Where machine code of this file's folder would be kept, None where none can be written."""
+    try:
+        return Path(str(njit(cache=True)(_nothing).stats.cache_path))
+    except RuntimeError:
+        return None
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextmanager

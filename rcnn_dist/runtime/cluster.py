@@ -45,6 +45,18 @@ def connected(runtime: RuntimeSection) -> Iterator[None]:
         ray.shutdown()
 
 
+def describe_cluster(wanted: str | None) -> str:
+    """What a cluster offers: nodes, CPUs, GPUs; without an address a local one is started for the question.
+
+    Raises:
+        ClusterError: it does not answer.
+    """
+    with connected(RuntimeSection(address=wanted)):
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        total = ray.cluster_resources()
+        return f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
+
+
 def address() -> str:
     """Where another process reaches the cluster that this one is connected to."""
     return str(ray.get_runtime_context().gcs_address)
