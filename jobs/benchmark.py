@@ -122,5 +122,41 @@ def chaos(
     _report("chaos", json_path, kills=kills, stages=stages or ("propose", "extract", "train", "detect"))
 
 
+@app.command()
+def scale(
+    regions_per_s: Annotated[float, typer.Option(min=1, help="Of one GPU, forward to fc7: from the benchmark `networks`, on yours.")],
+    proposals_per_s: Annotated[float, typer.Option(min=0.01, help="Images per second of one core: from `proposals`.")] = 90.0,
+    decoded_per_s: Annotated[float, typer.Option(min=0.01, help="Images that one core reads and decodes.")] = 100.0,
+    write_mb_s: Annotated[float, typer.Option(min=1, help="Of features that one core writes: from `extract`.")] = 150.0,
+    gpus: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times.")] = None,
+    cores_per_gpu: Annotated[list[int] | None, typer.Option(min=1, help="May be given several times.")] = None,
+    node_life_h: Annotated[float, typer.Option(min=0.1, help="Mean hours until a node is lost.")] = 24.0,
+    slow_share: Annotated[float, typer.Option(min=0, max=1, help="Share of nodes that are slow.")] = 0.05,
+    slowdown: Annotated[float, typer.Option(min=1, help="How many times as long they take.")] = 2.0,
+    gpu_price: Annotated[float, typer.Option(min=0, help="Of an hour of one GPU.")] = 2.0,
+    core_price: Annotated[float, typer.Option(min=0, help="Of an hour of one core.")] = 0.04,
+    run: Annotated[str | None, typer.Option(help="A run on Ray that computed proposals and features in one go: played again.")] = None,
+    plot: Annotated[str | None, typer.Option(help="Where a drawing goes, PNG or SVG.")] = None,
+    json_path: Json = None,
+) -> None:
+    """ILSVRC2013 on 1 to 64 GPUs and 1 to 1024 cores, simulated with the real dispatcher: hours, cost, where GPUs starve.
+
+    Example: python jobs/benchmark.py scale --regions-per-s 20000 --run runs/demo --plot scale.png --json scale.json
+    """
+    from rcnn_dist.benchmarks.scale import Rates, Trouble
+
+    _report(
+        "scale",
+        json_path,
+        rates=Rates(proposals_per_s, decoded_per_s, regions_per_s, write_mb_s),
+        gpus=gpus or [1, 4, 16, 64],
+        cores_per_gpu=cores_per_gpu or [1, 2, 4, 8, 16],
+        trouble=Trouble(node_life_h, slow_share, slowdown),
+        prices=(gpu_price, core_price),
+        run_dir=run,
+        plot=plot,
+    )
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))
