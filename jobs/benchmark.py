@@ -158,5 +158,22 @@ def scale(
     )
 
 
+@app.command()
+def peers(
+    images: Annotated[str, typer.Option(help="A folder of photographs.")],
+    count: Annotated[int, typer.Option(min=5, help="How many of them.")] = 24,
+    regions: Annotated[int, typer.Option(min=1, help="Of each, at most.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each contender, by turns.")] = 3,
+    svm_rows: Annotated[int, typer.Option(min=20, help="Rows of the SVM's cache.")] = 6000,
+    plot: Annotated[str | None, typer.Option(help="Where a drawing goes, PNG or SVG.")] = None,
+    json_path: Json = None,
+) -> None:
+    """What a user would write instead: a plain loop with OpenCV and torchvision, a Ray Data pipeline, liblinear.
+
+    Example: python jobs/benchmark.py peers --images data/fruit/VOC2007/JPEGImages --plot peers.png --json peers.json
+    """
+    _report("peers", json_path, images=images, count=count, regions=regions, rounds=rounds, svm_rows=svm_rows, plot=plot)
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))

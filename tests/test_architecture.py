@@ -18,7 +18,7 @@ LAYERS = {
     "cli": 11, "benchmarks": 9,
 }  # fmt: skip
 SIDEWAYS = {("detect", "regress"), ("finetune", "features"), ("segment", "features")}
-ONLY_IN = {"ray": {"runtime"}, "pyarrow": {"store"}, "fsspec": {"store"}, "torch": {"features", "finetune", "benchmarks"}}
+ONLY_IN = {"ray": {"runtime", "benchmarks"}, "pyarrow": {"store"}, "fsspec": {"store"}, "torch": {"features", "finetune", "benchmarks"}}
 
 
 def imports(path):

@@ -17,7 +17,7 @@ RECORDED = [json.loads(line) for line in (Path(__file__).parent / "recorded_run.
 
 def test_two_workers_by_hand():
     assert simulate([3, 2, 1, 4], Fleet(2), max_in_flight=1) == Outcome(makespan_s=7, busy_s=10, lost_s=0, node_losses=0)
-    # two in flight: the fourth task waits behind the second worker's 2, though that worker ends its own and the queue is empty
+    # two in flight: 3 then 1, and 2 then 4, given out ahead
     assert simulate([3, 2, 1, 4], Fleet(2), max_in_flight=2).makespan_s == 6
     assert simulate([3, 2, 1, 4], Fleet(2, start_s=10), max_in_flight=1).makespan_s == 17
 
