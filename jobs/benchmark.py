@@ -88,6 +88,25 @@ def networks(
 
 
 @app.command()
+def extract(
+    network: Annotated[str, typer.Option(help="Random weights.")] = "tnet",
+    images: Annotated[int, typer.Option(min=1, help="Of the shard that is extracted in every round.")] = 4,
+    regions: Annotated[int, typer.Option(min=1, help="Of each image.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="Of the pipeline, a bare forward before and after each.")] = 7,
+    threads: Annotated[int, typer.Option(min=1, help="Of the forward.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Regions of a forward; a GPU wants 256.")] = 16,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    json_path: Json = None,
+) -> None:
+    """The extraction pipeline against the bare forward of the same crops: rates, phases, waiting; the writer's rate per core.
+
+    Example: python jobs/benchmark.py extract --json extract.json
+    """
+    arguments = {"images": images, "regions": regions, "rounds": rounds, "threads": threads}
+    _report("extract", json_path, network=network, **arguments, batch_size=batch_size, precision=precision)
+
+
+@app.command()
 def query(
     gigabytes: Annotated[float, typer.Option(min=0.01, help="Features that pass, decoded.")] = 20.0,
     shards: Annotated[int, typer.Option(min=1, help="Of the generated table that is read again and again, 131 MB each.")] = 4,

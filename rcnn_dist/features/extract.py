@@ -1,14 +1,13 @@
 """Regions of one image in, their features out."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float16
+from jaxtyping import Float, Float16
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -17,10 +16,6 @@ from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks.base import Network, Preprocess
 from rcnn_dist.features.warp import WarpGeometry, WarpParams, paste_regions, warp_geometry
 from rcnn_dist.features.warp_torch import warp_regions_torch
-
-
-def _untimed(phase: str) -> AbstractContextManager[None]:  # noqa: ARG001
-    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,48 +43,55 @@ class Extractor:
         self._network = network.to(device, self._dtype).to(memory_format=torch.channels_last).eval()
         if device.type == "cpu":
             self._network.prepare_for_cpu(params.batch_size)
-        self._std = torch.from_numpy(network.preprocess.std).to(device)[:, None, None]
+        std = network.preprocess.std
+        self._std = None if (std == 1).all() else torch.from_numpy(std).to(device)[:, None, None]
         self._params = params
-        self._device = device
+        self.device = device
 
     @property
     def layer_sizes(self) -> dict[str, int]:
         """Layer -> D, of the layers that are computed."""
         return {layer: self._network.layer_sizes[layer] for layer in self._params.layers}
 
-    def extract(
-        self, image: UInt8[Array, "H W 3"], boxes: Float64[Array, "R 4"], timed: Callable[[str], AbstractContextManager[None]] = _untimed
-    ) -> dict[str, Float16[Array, "R _"]]:
-        """Each layer's features of all boxes, in their order; `timed` is entered for the phases "warp" and "forward".
+    def extract(self, image: UInt8[Array, "H W 3"], boxes: Float64[Array, "R 4"]) -> dict[str, Float16[Array, "R _"]]:
+        """Each layer's features of all boxes, in their order: `warp`, `forward` and `rows` one after the other.
 
-        On a GPU, which works beside this process, "forward" holds all that is waited for.
+        Raises:
+            ValueError, ConfigError: as these.
+        """
+        return self.rows([self.forward(batch) for batch in self.warp(image, boxes)], len(boxes))
+
+    def warp(self, image: UInt8[Array, "H W 3"], boxes: Float64[Array, "R 4"]) -> Iterator[Float[Tensor, "B 3 S S"]]:
+        """Batches of warped regions as the network wants them, the last one filled up; each is made when it is asked for.
 
         Raises:
             ValueError: a box cannot be warped, see warp_geometry.
-            ConfigError: a feature is not finite in float16, so that the network or its preprocessing cannot be right.
         """
         height, width = image.shape[:2]
-        with timed("warp"):
-            geometry = warp_geometry(boxes, height, width, self._params.warp, self._network.input_size)
-            warp = region_warp(image, self._network.preprocess, self._device)
-        size, batches = self._params.batch_size, []
+        geometry = warp_geometry(boxes, height, width, self._params.warp, self._network.input_size)
+        warp, size = region_warp(image, self._network.preprocess, self.device), self._params.batch_size
         for start in range(0, len(geometry), size):
-            with timed("warp"):
-                crops = warp(geometry[start : start + size])
-            with timed("forward"):
-                batches.append(self._forward(crops))
-        with timed("forward"):
-            return {layer: self._rows(layer, [batch[layer] for batch in batches])[: len(geometry)] for layer in self._params.layers}
+            crops = warp(geometry[start : start + size])
+            missing = size - len(crops)
+            full = pad(crops, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else crops
+            scaled = full if self._std is None else full.div_(self._std)
+            yield scaled.to(self._dtype, memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def _forward(self, crops: Float32[Tensor, "R 3 S S"]) -> dict[str, Float16[Tensor, "B _"]]:
-        missing = self._params.batch_size - len(crops)
-        full = pad(crops, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else crops
-        batch = full.div_(self._std).to(self._dtype, memory_format=torch.channels_last)
+    def forward(self, batch: Float[Tensor, "B 3 S S"]) -> dict[str, Float16[Tensor, "B _"]]:
+        """Each layer's rows of one batch, on the device; a GPU may still be computing them."""
         return {layer: values.to(torch.float16) for layer, values in self._network(batch, self._params.layers).items()}
 
-    def _rows(self, layer: str, batches: list[Float16[Tensor, "B _"]]) -> Float16[Array, "R _"]:
-        empty = torch.empty((0, self._network.layer_sizes[layer]), dtype=torch.float16, device=self._device)
+    def rows(self, batches: Sequence[dict[str, Float16[Tensor, "B _"]]], count: int) -> dict[str, Float16[Array, "R _"]]:
+        """Each layer's first `count` rows of an image's batches, in this process's memory; waits for the device.
+
+        Raises:
+            ConfigError: a feature is not finite in float16, so that the network or its preprocessing cannot be right.
+        """
+        return {layer: self._rows(layer, [batch[layer] for batch in batches])[:count] for layer in self._params.layers}
+
+    def _rows(self, layer: str, batches: Sequence[Float16[Tensor, "B _"]]) -> Float16[Array, "R _"]:
+        empty = torch.empty((0, self._network.layer_sizes[layer]), dtype=torch.float16, device=self.device)
         rows = torch.cat([empty, *batches])
         if not rows.isfinite().all():
             raise ConfigError(
@@ -105,10 +107,11 @@ def region_warp(
     """A warp of one image's regions: by OpenCV on a CPU, where it is several times faster, else all at once on the device."""
     pixels = np.ascontiguousarray(image[:, :, ::-1] if preprocess.channel_order == "bgr" else image)
     if device.type == "cpu":
-        exact = pixels.astype(np.float32)
+        exact, side = pixels.astype(np.float32), preprocess.input_size
+        whole_mean = np.ascontiguousarray(np.broadcast_to(preprocess.mean, (side, side, 3)))
 
         def by_opencv(geometry: WarpGeometry) -> Tensor:
-            return torch.from_numpy(paste_regions(exact, geometry, preprocess.input_size, preprocess.mean)).permute(0, 3, 1, 2)
+            return torch.from_numpy(paste_regions(exact, geometry, side, whole_mean)).permute(0, 3, 1, 2)
 
         return by_opencv
     on_device, mean = torch.from_numpy(pixels).to(device), torch.from_numpy(preprocess.mean).to(device)

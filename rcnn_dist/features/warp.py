@@ -103,13 +103,13 @@ def paste_regions(
     pixels: Float32[Array, "H W 3"], geometry: WarpGeometry, input_size: int, mean: Float32[Array, "..."]
 ) -> Float32[Array, "R S S 3"]:
     """warp_regions for a geometry that is known, from pixels that are float32 already (rounding them in between would change them)."""
-    mean = np.broadcast_to(mean, (input_size, input_size, 3))
+    mean = np.ascontiguousarray(np.broadcast_to(mean, (input_size, input_size, 3)))  # three values per pixel are slow to subtract
     crops = np.zeros((len(geometry), input_size, input_size, 3), dtype=np.float32)
     for crop, (x1, y1, x2, y2), (x, y), (width, height) in zip(crops, geometry.window, geometry.offset, geometry.size, strict=True):
         if width > 0 and height > 0:
             place = slice(y, y + height), slice(x, x + width)
             resized = cv2.resize(pixels[y1:y2, x1:x2], (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
-            crop[place] = resized - mean[place]
+            np.subtract(resized, mean[place], out=crop[place])
     return crops
 
 

@@ -3,7 +3,8 @@
 Both ways score float16-rounded features, so they write the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,12 +113,13 @@ class DetectWorker(ShardWorker):
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         images = self._forwarded(self._extractor, task, shard) if self._extractor else self._stored(task, shard)
-        for image_id, size, boxes, features in images:
-            with shard.timed("compute"):
-                found = self._detector.detect(size, boxes, features)
-            shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found)))
+        with closing(images):
+            for image_id, size, boxes, features in images:
+                with shard.timed("compute"):
+                    found = self._detector.detect(size, boxes, features)
+                shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found)))
 
-    def _stored(self, task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
+    def _stored(self, task: ShardTask, shard: ShardWriter) -> Generator[_Image]:
         """Id, (width, height), proposals and features of each image of a stored shard."""
         url = files.join(extract.folder(self._run), task.split)
         marker = read_marker(url, task.part)
@@ -129,11 +131,12 @@ class DetectWorker(ShardWorker):
             size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
             yield image_id, size, boxes_of(table)[proposals], {layer: matrix(table, layer)[proposals] for layer in self._detector.layers}
 
-    def _forwarded(self, extractor: "Extractor", task: ShardTask, shard: ShardWriter) -> Iterator[_Image]:
+    def _forwarded(self, extractor: "Extractor", task: ShardTask, shard: ShardWriter) -> Generator[_Image]:
         """The same, from images and proposals."""
-        for regions in extract.read_regions(self._run, task, shard, NAME):
-            height, width = regions.image.shape[:2]
-            yield regions.image_id, (width, height), regions.boxes, extractor.extract(regions.image, regions.boxes)
+        for regions, batches in extract.forward_regions(self._run, extractor, task, shard, NAME):
+            with shard.timed("forward"):  # what a GPU has not ended yet
+                features = extract.rows_of(extractor, regions, batches)
+            yield regions.image_id, regions.size, regions.boxes, features
 
     def _columns(self, image_id: str, size: tuple[int, int], boxes: Array, found: Detections) -> dict[str, object]:
         n = len(found.region)

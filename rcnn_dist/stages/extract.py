@@ -1,19 +1,29 @@
-"""Stage extract: regions of every image -> features -> Parquet (paper §2.1, App. A)."""
+"""Stage extract: regions of every image -> features -> Parquet (paper §2.1, App. A).
+
+One thread reads and decodes ahead, the worker's own warps and forwards, one writes behind; who is slow slows the others. Regions are warped
+a batch at a time just before their forward, which finds them in the processor's cache: a thread for the warp cost more than it saved.
+
+Whatever the data set's size, a worker holds at most IMAGES_AHEAD + 2 decoded images, two batches of warped regions, and the features of
+IMAGES_BEHIND + 1 images and of those that share an unfinished row group.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.config import RunConfig
-from rcnn_dist.errors import BadAnnotationError, MissingShardError
+from rcnn_dist.errors import BadAnnotationError, ConfigError, MissingShardError
 from rcnn_dist.features.networks import network_identity
 from rcnn_dist.geometry.boxes import best_object
 from rcnn_dist.stages import finetune, propose
 from rcnn_dist.stages.base import ShardStage, ShardTask
+from rcnn_dist.stages.overlap import ahead, behind, timed_items
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 
 NAME = "extract"
 VERSION = 1
+IMAGES_AHEAD, IMAGES_BEHIND = 2, 2
 
 
 def folder(run: Run) -> str:
@@ -83,21 +94,28 @@ class ExtractWorker(ShardWorker):
 
     def __init__(self, run: Run, url: str) -> None:
         self._run = run
-        self._extractor = make_extractor(run, finetuned_folder(run))
-        super().__init__(url, features_schema(self._extractor.layer_sizes), tuple(self._extractor.layer_sizes))
+        self.extractor = make_extractor(run, finetuned_folder(run))
+        super().__init__(url, features_schema(self.extractor.layer_sizes), tuple(self.extractor.layer_sizes))
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
-        for regions in read_regions(self._run, task, shard, NAME):
-            features = self._extractor.extract(regions.image, regions.boxes, shard.timed)
+        def write(regions: ImageRegions, batches: list[Any]) -> None:
+            with shard.timed("forward"):  # what a GPU has not ended yet
+                features = rows_of(self.extractor, regions, batches)
             shard.add(regions.image_id, make_table(self._schema, {**regions.columns(), **features}))
+
+        forwarded = forward_regions(self._run, self.extractor, task, shard, NAME)
+        with behind(write, IMAGES_BEHIND) as leave, closing(forwarded):
+            for regions, batches in forwarded:
+                with shard.timed("wait"):
+                    leave(regions, batches)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRegions:
-    """One image and the boxes whose features are wanted: ground truth first (in training), then the proposals by rank."""
+    """The boxes of one image whose features are wanted: ground truth first (in training), then the proposals by rank."""
 
     image_id: str
-    image: Array  # uint8 [H, W, 3]
+    size: tuple[int, int]  # width, height of the image
     boxes: Array  # float64 [R, 4], as float32 holds them
     is_ground_truth: Array  # bool [R]
     gt_class: list[str | None]
@@ -105,12 +123,11 @@ class ImageRegions:
 
     def columns(self) -> dict[str, object]:
         """The columns of a features table, layers apart."""
-        height, width = self.image.shape[:2]
         n = len(self.boxes)
         return {
             "image_id": [self.image_id] * n,
-            "width": np.full(n, width),
-            "height": np.full(n, height),
+            "width": np.full(n, self.size[0]),
+            "height": np.full(n, self.size[1]),
             "region": np.arange(n),
             "is_ground_truth": self.is_ground_truth,
             **box_columns(self.boxes),
@@ -137,8 +154,41 @@ def make_extractor(run: Run, finetuned: str | None) -> "Extractor":
     return Extractor(network, params, choose_device())
 
 
-def read_regions(run: Run, task: ShardTask, shard: ShardWriter, stage: str) -> Iterator[ImageRegions]:
-    """The regions of each image of a shard; images that cannot be used become failures of the shard.
+def forward_regions(
+    run: Run, extractor: "Extractor", task: ShardTask, shard: ShardWriter, stage: str
+) -> Generator[tuple[ImageRegions, list[Any]]]:
+    """The regions of each image of a shard and their forwarded batches, while a thread reads the next images.
+
+    Raises:
+        MissingShardError: as read_regions.
+        ValueError: a box cannot be warped; names the image.
+    """
+    with ahead(read_regions(run, task, shard, stage), IMAGES_AHEAD) as read:
+        for regions, image in timed_items(read, partial(shard.timed, "wait")):
+            batches = []
+            try:
+                for crops in timed_items(extractor.warp(image, regions.boxes), partial(shard.timed, "warp")):
+                    with shard.timed("forward"):
+                        batches.append(extractor.forward(crops))
+            except ValueError as error:
+                raise ValueError(f"image {regions.image_id}: {error}") from error
+            yield regions, batches
+
+
+def rows_of(extractor: "Extractor", regions: ImageRegions, batches: list[Any]) -> dict[str, Array]:
+    """Layer -> float16 [R, D] of an image's forwarded batches.
+
+    Raises:
+        ConfigError: as Extractor.rows; names the image.
+    """
+    try:
+        return extractor.rows(batches, len(regions.boxes))
+    except ConfigError as error:
+        raise ConfigError(f"image {regions.image_id}: {error}") from error
+
+
+def read_regions(run: Run, task: ShardTask, shard: ShardWriter, stage: str) -> Iterator[tuple[ImageRegions, Array]]:
+    """The regions of each image of a shard, and its pixels; images that cannot be used become failures of the shard.
 
     Raises:
         MissingShardError: the proposals of this shard are not complete.
@@ -153,13 +203,15 @@ def read_regions(run: Run, task: ShardTask, shard: ShardWriter, stage: str) -> I
         proposals = {image_id: boxes_of(table) for image_id, table in read_rows(proposals_url, task.part, task.wanted, schema=PROPOSALS)}
     for image_id, image in propose.read_images(run, tuple(proposals), shard, stage):
         try:
-            yield _regions(run, task.split, image_id, image, proposals[image_id][: run.config.extract.max_proposals])
+            regions = _regions(run, task.split, image_id, image.shape[:2], proposals[image_id][: run.config.extract.max_proposals])
         except BadAnnotationError as error:
             shard.fail(image_id, stage, str(error))
+        else:
+            yield regions, image
 
 
-def _regions(run: Run, split: str, image_id: str, image: Array, proposals: Array) -> ImageRegions:
-    height, width = image.shape[:2]
+def _regions(run: Run, split: str, image_id: str, shape: tuple[int, ...], proposals: Array) -> ImageRegions:
+    height, width = shape
     objects = run.objects(image_id, width, height)
     gt_boxes = objects.boxes.astype(np.float32).astype(np.float64) if objects else np.empty((0, 4))
     names = objects.classes if objects else ()
@@ -169,7 +221,7 @@ def _regions(run: Run, split: str, image_id: str, image: Array, proposals: Array
     index[:n_first] = np.arange(n_first)  # two objects with one box: each row keeps its own class
     return ImageRegions(
         image_id,
-        image,
+        (width, height),
         boxes,
         np.arange(len(boxes)) < n_first,
         [names[i] if overlap > 0 else None for i, overlap in zip(index, iou, strict=True)],

@@ -6,6 +6,7 @@ A shard is the unit of restart. Readers trust a shard only with its marker; the 
 import hashlib
 import io
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,7 @@ class ShardWriter:
         self.images: list[tuple[str, int]] = []
         self.failures: list[ImageFailure] = []
         self.seconds: dict[str, float] = {}
+        self._clock_lock = threading.Lock()
 
     def add(self, image_id: str, table: pa.Table) -> None:
         """Adds the rows of one image (none is allowed)."""
@@ -69,12 +71,13 @@ class ShardWriter:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Adds the seconds of a block to a phase (read, compute, write, wait)."""
+        """Adds the seconds of a block, in any thread, to a phase (read, warp, forward, compute, write, wait)."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+            with self._clock_lock:
+                self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def close(self) -> None:
         self._flush()

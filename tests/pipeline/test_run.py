@@ -125,7 +125,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(small_config, tmp_pa
         monkeypatch.undo()
 
     stop_at(driver.propose.ProposeWorker, "run", 3)
-    stop_at(Extractor, "extract", 8)
+    stop_at(Extractor, "forward", 30)
     stop_at(driver.train.collect.CollectWork, "run", 2)
     stop_at(driver.train.mine.ScanWork, "run", 4)
     stop_at(driver.train.mine.RefitWork, "run", 2)
