@@ -194,5 +194,14 @@ def peers(
     _report("peers", json_path, images=images, count=count, regions=regions, rounds=rounds, svm_rows=svm_rows, plot=plot)
 
 
+@app.command()
+def classes(json_path: Json = None) -> None:
+    """Detectors of 10,000 and 100,000 classes on one image: seconds, memory beyond the weights, suppression against torchvision's.
+
+    Example: python jobs/benchmark.py classes --json classes.json
+    """
+    _report("classes", json_path)
+
+
 if __name__ == "__main__":
     sys.exit(guarded(app))

@@ -18,7 +18,12 @@ LAYERS = {
     "cli": 11, "benchmarks": 9,
 }  # fmt: skip
 SIDEWAYS = {("detect", "regress"), ("finetune", "features"), ("segment", "features")}
-ONLY_IN = {"ray": {"runtime", "benchmarks"}, "pyarrow": {"store"}, "fsspec": {"store"}, "torch": {"features", "finetune", "benchmarks"}}
+ONLY_IN = {
+    "ray": {"runtime", "benchmarks"},
+    "pyarrow": {"store"},
+    "fsspec": {"store"},
+    "torch": {"features", "finetune", "detect", "benchmarks"},
+}
 
 
 def imports(path):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float32, Float64, Int64
-from rcnn_dist.detect.postprocess import DetectParams, nms_by_class, top_per_class
+from rcnn_dist.detect.postprocess import DetectParams, top_per_class
 from rcnn_dist.geometry.boxes import clip_boxes
+from rcnn_dist.geometry.nms import grouped_nms
 from rcnn_dist.regress.ridge import BoxRegressor, predict_deltas
 from rcnn_dist.regress.targets import decode_targets
 
@@ -82,6 +83,6 @@ def detect_regions(
         class_index,
         score,
         regressed,
-        nms_by_class(regressed, score, class_index, params.nms_threshold),
-        nms_by_class(proposals, score, class_index, params.nms_threshold),
+        grouped_nms(regressed, score, class_index, params.nms_threshold),
+        grouped_nms(proposals, score, class_index, params.nms_threshold),
     )

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rcnn_dist.arrays import Array, Bool, Float, Float32, Int64
-from rcnn_dist.geometry.nms import nms
+from rcnn_dist.arrays import Array, Float, Float32, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +30,6 @@ def top_per_class(
     best = np.take_along_axis(by_class, regions, axis=1)
     classes, ranks = np.nonzero(best > np.float32(min_score))
     return regions[classes, ranks], classes, best[classes, ranks]
-
-
-def nms_by_class(boxes: Float[Array, "K 4"], scores: Float[Array, "K"], classes: Int64[Array, "K"], threshold: float) -> Bool[Array, "K"]:
-    """Mask of the rows that survive NMS among the rows of their class in one image.
-
-    Law: the rows of one class are kept or not whatever other classes there are.
-
-    Paper: §2.2. Reference: imdb_eval_voc.m.
-    """
-    kept = np.zeros(len(boxes), dtype=bool)
-    by_class = np.argsort(classes, kind="stable")
-    for rows in np.split(by_class, np.flatnonzero(np.diff(classes[by_class])) + 1):
-        kept[rows[nms(boxes[rows], scores[rows], threshold)]] = True
-    return kept
 
 
 def set_cap_threshold(scores: Float[Array, "K"], n_images: int, per_image: int) -> float:

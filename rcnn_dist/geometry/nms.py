@@ -1,11 +1,11 @@
-"""Greedy non-maximum suppression of one class in one image."""
+"""Greedy non-maximum suppression in one image: of one class, or of very many classes at once."""
 
 from typing import Any, no_type_check
 
 import numba
 import numpy as np
 
-from rcnn_dist.arrays import Array, Float, Int64
+from rcnn_dist.arrays import Array, Bool, Float, Int64
 
 
 def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float) -> Int64[Array, "K"]:
@@ -18,19 +18,39 @@ def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float)
     Paper: §2.2. Reference: nms/nms.m.
     """
     order = np.argsort(scores, kind="stable")[::-1]
+    return order[_alive(boxes, np.zeros(len(boxes), np.int64), order, threshold)]
+
+
+def grouped_nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], groups: Int64[Array, "R"], threshold: float) -> Bool[Array, "R"]:
+    """Mask of the rows that survive `nms` among the rows of their group, in one sort and one pass over all groups.
+
+    Law: the rows of one group are kept or not whatever other groups there are, and in whatever order the groups come.
+    """
+    kept = np.zeros(len(boxes), dtype=bool)
+    order = np.lexsort((scores, groups))[::-1]
+    kept[order] = _alive(boxes, groups, order, threshold)
+    return kept
+
+
+def _alive(boxes: Array, groups: Array, order: Array, threshold: float) -> Array:
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return order[_survivors(boxes[order], areas[order], boxes.dtype.type(threshold))]
+    return _survivors(boxes[order], areas[order], groups[order], boxes.dtype.type(threshold))
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check  # numba cannot compile the wrapper that checks types while the tests run
-def _survivors(boxes: Any, areas: Any, threshold: Any) -> Any:
-    """Mask of the rows that no earlier surviving row suppresses; no float literal here, it would turn single into double."""
+def _survivors(boxes: Any, areas: Any, groups: Any, threshold: Any) -> Any:
+    """Mask of the rows that no earlier surviving row of their group suppresses; a group's rows stand together.
+
+    No float literal here, it would turn single into double.
+    """
     alive = np.ones(len(boxes), dtype=np.bool_)
     for i in range(len(boxes)):
         if not alive[i]:
             continue
         for j in range(i + 1, len(boxes)):
+            if groups[j] != groups[i]:
+                break
             width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
             height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
             if alive[j] and width > 0 and height > 0:

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from rcnn_dist.detect.postprocess import DetectParams, nms_by_class, set_cap_threshold, top_per_class
-from rcnn_dist.geometry.nms import nms
+from rcnn_dist.detect.postprocess import DetectParams, set_cap_threshold, top_per_class
+from rcnn_dist.geometry.nms import grouped_nms, nms
 
 
 def test_top_by_hand():
@@ -61,20 +61,20 @@ def random_detections(seed, n=120):
 def test_nms_by_hand():
     boxes = np.tile([0.0, 0.0, 10.0, 10.0], (4, 1))
     scores, classes = np.array([1, 2, 3, 3], dtype=np.float32), np.array([7, 2, 7, 7])
-    np.testing.assert_array_equal(nms_by_class(boxes, scores, classes, 0.3), [False, True, False, True])
+    np.testing.assert_array_equal(grouped_nms(boxes, scores, classes, 0.3), [False, True, False, True])
 
 
 def test_nms_of_each_class_alone():
     boxes, scores, classes = random_detections(2)
-    kept = nms_by_class(boxes, scores, classes, 0.3)
+    kept = grouped_nms(boxes, scores, classes, 0.3)
     for c in range(5):
         rows = np.flatnonzero(classes == c)
         np.testing.assert_array_equal(np.flatnonzero(kept[rows]), np.sort(nms(boxes[rows], scores[rows], 0.3)))
-    np.testing.assert_array_equal(nms_by_class(boxes[kept], scores[kept], classes[kept], 0.3), True)
+    np.testing.assert_array_equal(grouped_nms(boxes[kept], scores[kept], classes[kept], 0.3), True)
 
 
 def test_nms_of_nothing():
-    assert nms_by_class(np.zeros((0, 4)), np.zeros(0, np.float32), np.zeros(0, np.int64), 0.3).shape == (0,)
+    assert grouped_nms(np.zeros((0, 4)), np.zeros(0, np.float32), np.zeros(0, np.int64), 0.3).shape == (0,)
 
 
 def test_cap_by_hand():

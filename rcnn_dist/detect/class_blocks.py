@@ -1,0 +1,113 @@
+"""Detectors of very many classes on one image (paper §2.2): the score matrix never exists, only a block of it at a time.
+
+Weights are an array on disk, mapped into memory, so that all workers of a node share its pages. They are float32, or bfloat16 as the
+uint16 of its bits, which halves their bytes and their product's time and gives scores 8 bits of precision.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rcnn_dist.arrays import Array, Bool, Float, Float32, Int64
+from rcnn_dist.geometry.nms import grouped_nms
+
+BLOCK = 1024  # classes of one product
+
+
+@dataclass(frozen=True, slots=True)
+class BlockParams:
+    min_score: float = -1.0  # rcnn_detect.m, the demo: strictly above
+    max_per_image: int = 100  # per class, before NMS: rcnn_test.m
+    nms_threshold: float = 0.3  # imdb_eval_voc.m
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """The scores of one image above the threshold, ordered by class, then score descending, then region."""
+
+    region: Int64[Array, "K"]
+    class_index: Int64[Array, "K"]
+    score: Float32[Array, "K"]
+
+
+def padded_classes(n_classes: int) -> int:
+    """Rows of an array of weights that holds n_classes: whole blocks."""
+    return math.ceil(n_classes / BLOCK) * BLOCK
+
+
+def score_classes(features: Float32[Array, "R D"], weights: Array, biases: Float32[Array, "C"], params: BlockParams) -> ClassScores:
+    """The best regions of every class that score above the threshold.
+
+    Law: a class's rows have the same bits whatever classes stand beside and behind it, for every product has one width and its place in
+    its block is its own.
+
+    Args:
+        weights: float32, or bfloat16 as uint16; padded to whole blocks with rows of any content whose bias is -inf.
+
+    Raises:
+        ValueError: the classes are no whole number of blocks.
+
+    Paper: §2.2. Reference: rcnn_test.m.
+    """
+    if len(weights) % BLOCK:
+        raise ValueError(f"{len(weights)} classes: weights are padded to whole blocks of {BLOCK}, with biases of -inf")
+    found = list(_blocks(features, weights, biases, params))
+    empty = ClassScores(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    parts = [*found, empty]
+    return ClassScores(
+        np.concatenate([part.region for part in parts]),
+        np.concatenate([part.class_index for part in parts]),
+        np.concatenate([part.score for part in parts]),
+    )
+
+
+def suppress(found: ClassScores, boxes: Float[Array, "R 4"], params: BlockParams) -> Bool[Array, "K"]:
+    """Mask of the rows that survive non-maximum suppression among the rows of their class."""
+    return grouped_nms(boxes[found.region], found.score, found.class_index, params.nms_threshold)
+
+
+def to_bfloat16(values: Float32[Array, "*shape"]) -> Array:
+    """The nearest bfloat16 of each number, as the uint16 of its bits."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(values)).bfloat16().view(torch.uint16).numpy()
+
+
+def _blocks(features: Array, weights: Array, biases: Array, params: BlockParams) -> Iterator[ClassScores]:
+    product = _half_product(features) if weights.dtype == np.uint16 else _product(features)
+    for start in range(0, len(weights), BLOCK):
+        scores = product(weights[start : start + BLOCK])
+        scores += biases[start : start + BLOCK]
+        yield _best_of_block(scores, start, params)
+
+
+def _product(features: Array) -> Callable[[Array], Array]:
+    """Scores of a block without its biases, in memory that is used again for every block."""
+    scores = np.empty((len(features), BLOCK), np.float32)
+    return lambda block: np.matmul(features, block.T, out=scores)
+
+
+def _half_product(features: Array) -> Callable[[Array], Array]:
+    """The same of bfloat16 weights, by torch, which adds up in float32 and rounds the sum to bfloat16."""
+    import torch
+
+    rounded = torch.from_numpy(features).bfloat16()
+
+    def product(block: Array) -> Array:
+        halves = torch.from_numpy(np.array(block)).view(torch.bfloat16)
+        return (rounded @ halves.T).float().numpy()
+
+    return product
+
+
+def _best_of_block(scores: Array, start: int, params: BlockParams) -> ClassScores:
+    """The rows of a block above the threshold, at most max_per_image of each class."""
+    flat = np.flatnonzero(scores > np.float32(params.min_score))
+    region, column = np.divmod(flat, scores.shape[1])
+    score = scores.ravel()[flat]
+    order = np.lexsort((region, -score, column))
+    rank = np.arange(len(order)) - np.searchsorted(column[order], column[order])
+    best = order[rank < params.max_per_image]
+    return ClassScores(region[best], column[best] + start, score[best])
