@@ -120,6 +120,19 @@ def query(
 
 
 @app.command()
+def units(
+    rows: Annotated[int, typer.Option(min=1, help="Generated regions, 18 KB each.")] = 200_000,
+    k: Annotated[int, typer.Option(min=1, help="Regions of each unit.")] = 16,
+    json_path: Json = None,
+) -> None:
+    """The regions that activate each of 9216 units most, in one pass: rate and memory.
+
+    Example: python jobs/benchmark.py units --json units.json
+    """
+    _report("units", json_path, rows=rows, k=k)
+
+
+@app.command()
 def plan(images: Annotated[int, typer.Option(min=1, help="How many.")] = 400_000, json_path: Json = None) -> None:
     """Plan very many images: time and memory of the driver.
 

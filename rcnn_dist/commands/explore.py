@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rcnn_dist.commands.units import units
 from rcnn_dist.errors import ConfigError, RcnnError
 
 if TYPE_CHECKING:
     from rcnn_dist.stages.similar import SimilarRegion, SimilarRegions, Wanted
 
 explore = typer.Typer(no_args_is_help=True, help="Look into the stored features.")
+
+explore.command()(units)
 
 
 @explore.callback()
@@ -40,7 +43,7 @@ def similar(
     wanted = Wanted(image, _parse_box(box), k, per_image, layer, faiss)
     pixels = store.read_image(image)
     found = store.find(wanted, pixels)
-    content = json.dumps(similar_json(wanted, store.layer(wanted), found), indent=1) + "\n"
+    content = json.dumps(similar_json(wanted, store.layer(wanted.layer), found), indent=1) + "\n"
     files.write_bytes(files.join(out, "similar.json"), content.encode())
     files.write_bytes(files.join(out, "index.html"), _page(store, wanted, pixels, found).encode())
     for region in found:
@@ -81,6 +84,6 @@ def _page(store: "SimilarRegions", wanted: "Wanted", pixels: Any, found: "list[S
             continue
         pictures |= {i: draw_region(image, np.array(region.box)) for i, region in enumerate(found) if region.image_id == image_id}
     hits = tuple(Hit(pictures.get(i), region.cosine, _label(region), f"{region.split} {region.image_id}") for i, region in enumerate(found))
-    layer, run = store.layer(wanted), store.config.run.dir
+    layer, run = store.layer(wanted.layer), store.config.run.dir
     note = f"The {len(hits)} regions of {run} with the highest cosine of {layer}; in brackets the overlap with the object."
     return render_similar(SimilarPage(wanted.image.split("/")[-1], note, draw_region(pixels, np.array(wanted.box)), hits))

@@ -7,14 +7,10 @@ from typing import Any
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.data.images import read_image
-from rcnn_dist.errors import BadImageError, ConfigError, DamagedFileError
+from rcnn_dist.errors import ConfigError, DamagedFileError
 from rcnn_dist.explore.nearest import Nearest, Scan, faiss_scan, numpy_scan
 from rcnn_dist.stages import extract
-from rcnn_dist.stages.plan import changed_fields, read_plan
-from rcnn_dist.stages.record import read_config, read_record
-from rcnn_dist.stages.run import Run
-from rcnn_dist.store import files
+from rcnn_dist.stages.stored import StoredFeatures
 from rcnn_dist.store.query import matrix, stream_regions
 from rcnn_dist.store.tables import boxes_of
 
@@ -47,64 +43,8 @@ class Wanted:
     use_faiss: bool = False
 
 
-class SimilarRegions:
-    """A run's store, opened for a search.
-
-    Raises:
-        ConfigError: there is no run, it has no features, or its configuration has changed since they were made.
-    """
-
-    def __init__(self, run_url: str) -> None:
-        self.config = read_config(run_url)
-        self._run = Run(self.config)
-        self._folders = [files.join(run_url, folder) for folder in read_record(run_url).get("extract", {}).get("folders", ())]
-        if not self._folders:
-            raise ConfigError(f"{run_url} has no features: give the directory of a run whose stage extract has ended")
-        plan = read_plan(self._folders[0])
-        inputs = plan.inputs if plan else {}
-        wanted = extract.forward_inputs(self.config)
-        if changes := changed_fields({name: inputs.get(name, {}) for name in wanted}, wanted):
-            raise ConfigError(f"{run_url} has another configuration than its features ({'; '.join(changes)}): run its stage extract again")
-        self._finetuned = files.join(run_url, inputs["finetuned"]) if "finetuned" in inputs else None
-
-    def layer(self, wanted: Wanted) -> str:
-        """The layer that is compared.
-
-        Raises:
-            ConfigError: the store does not hold it.
-        """
-        stored = self.config.extract.layers
-        if wanted.layer is None:
-            return self.config.classify.layer if self.config.classify.layer in stored else stored[-1]
-        if wanted.layer not in stored:
-            raise ConfigError(f"layer {wanted.layer} is not stored: the run has {', '.join(stored)}")
-        return wanted.layer
-
-    def read_image(self, image: str) -> Array:
-        """The pixels of a file, or of an image of the run's data, uint8 [H, W, 3].
-
-        Raises:
-            ConfigError: it is neither, or cannot be read.
-        """
-        if files.exists(image):
-            return self._decode(image, image)
-        if not any(image in self._run.image_ids(split) for split in self._run.splits):
-            raise ConfigError(f"{image} is neither a file nor an image of {self._run.dataset.name}")
-        return self.read_stored(image)
-
-    def read_stored(self, image_id: str) -> Array:
-        """The pixels of an image of the run's data.
-
-        Raises:
-            ConfigError: it cannot be read.
-        """
-        return self._decode(image_id, self._run.dataset.image_url(image_id))
-
-    def _decode(self, name: str, url: str) -> Array:
-        try:
-            return read_image(url, self.config.data.max_pixels, self.config.data.exif_rotation)
-        except BadImageError as error:
-            raise ConfigError(f"{name} cannot be read: {error}") from error
+class SimilarRegions(StoredFeatures):
+    """A run's store, opened for a search."""
 
     def find(self, wanted: Wanted, image: Array) -> list[SimilarRegion]:
         """One pass over all splits, a row group in memory at a time; the most similar first, the query itself too if it is stored.
@@ -113,10 +53,10 @@ class SimilarRegions:
             ConfigError: the box is no part of the image.
             DamagedFileError: the stored layer has another size than the network gives.
         """
-        layer = self.layer(wanted)
+        layer = self.layer(wanted.layer)
         query = self._query(wanted.box, image, layer)
         nearest = Nearest(query, wanted.k, wanted.per_image, _faiss_scan(query) if wanted.use_faiss else numpy_scan(query))
-        for folder in self._folders:
+        for folder in self.folders:
             for table in stream_regions(folder, columns=[*_COLUMNS, layer]):
                 features = matrix(table, layer)
                 if features.shape[1] != len(query):
@@ -129,7 +69,7 @@ class SimilarRegions:
         x1, y1, x2, y2 = box
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise ConfigError(f"box {x1:g},{y1:g},{x2:g},{y2:g} is no part of an image of {width} x {height} pixels: give x1,y1,x2,y2")
-        return extract.make_extractor(self._run, self._finetuned).extract(image, np.array([box], np.float64))[layer][0]
+        return extract.make_extractor(self.run, self.finetuned).extract(image, np.array([box], np.float64))[layer][0]
 
 
 def _faiss_scan(query: Array) -> Scan:

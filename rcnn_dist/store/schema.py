@@ -56,6 +56,16 @@ DETECTIONS = _schema(
     _field("kept_unregressed", pa.bool_(), "its proposal survives non-maximum suppression among the proposals"),
 )
 
+TOP_REGIONS = _schema(
+    _field("unit", pa.int32(), "of the layer, from 0"),
+    _field("rank", pa.int32(), "among the unit's regions, from 0"),
+    _field("activation", pa.float32(), "of the unit for the region"),
+    _field("split", _TEXT, "image set: train or test"),
+    _field("image_id", _TEXT, "id in the data set"),
+    _field("region", pa.int32(), "row of its image in the features table"),
+    *_box(),
+)
+
 
 def features_schema(layer_sizes: Mapping[str, int]) -> pa.Schema:
     """Schema of a features table with one column per layer.

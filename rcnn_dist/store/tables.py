@@ -32,6 +32,13 @@ def boxes_of(table: pa.Table, prefix: str = "") -> Array:
     return np.stack([np.asarray(table[f"{prefix}{name}"]) for name in _BOX], axis=1).astype(np.float64).reshape(-1, 4)
 
 
+def write_table(url: str, schema: pa.Schema, columns: Mapping[str, Any]) -> None:
+    """Writes a small table as one Parquet file, in place of one that is there."""
+    with files.scratch_file(url) as scratch:
+        pq.write_table(make_table(schema, columns), scratch, compression="zstd")
+        files.write_bytes(url, scratch.read_bytes())
+
+
 def read_texts(url: str, column: str) -> list[str | None]:
     """A text column of a user's Parquet file, or of all `*.parquet` below a folder in the order of their paths.
 

@@ -51,6 +51,10 @@ class Network(nn.Module, ABC):
     def forward(self, batch: Float[Tensor, "B 3 S S"], layers: tuple[str, ...]) -> dict[str, Float[Tensor, "B _"]]:
         """The layers asked for; what comes after the last of them is not computed."""
 
+    def path_to(self, layer: str) -> tuple[nn.Module, ...]:  # noqa: ARG002
+        """The modules that a region's pixels pass one after the other up to a layer; none where that is not a plain chain."""
+        return ()
+
     def prepare_for_cpu(self, batch_size: int) -> None:
         """Make inference on a CPU faster where that is possible; the weights can neither be trained nor saved any more."""
 

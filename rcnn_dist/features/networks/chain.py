@@ -36,6 +36,11 @@ class ChainNetwork(Network):
                 found[self._layer_of[name]] = values.flatten(1)
         return {layer: found[layer] for layer in layers}
 
+    def path_to(self, layer: str) -> tuple[nn.Module, ...]:
+        names = list(self._modules)
+        end = next(names.index(module) for module, tapped in self._layer_of.items() if tapped == layer)
+        return tuple(self.get_submodule(name) for name in names[: end + 1])
+
     def prepare_for_cpu(self, batch_size: int) -> None:
         if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             for name, module in list(self.named_children()):

@@ -44,6 +44,9 @@ class TinyNetwork(Network):
             found[layer] = values
         return {layer: found[layer] for layer in layers}
 
+    def path_to(self, layer: str) -> tuple[nn.Module, ...]:
+        return tuple(self.pool5) if layer == "pool5" else ()
+
 
 def build(params: NetworkParams) -> TinyNetwork:
     """The network of the params' seed, for 64 x 64 pixels or another input size.
