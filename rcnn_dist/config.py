@@ -20,7 +20,7 @@ from rcnn_dist.classify.mining import MiningParams
 from rcnn_dist.detect.postprocess import DetectParams
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.evaluate.error_modes import VOC_GROUPS, VOC_SIMILAR
-from rcnn_dist.features.networks import NetworkParams
+from rcnn_dist.features.networks import NetworkParams, network_layers
 from rcnn_dist.features.scaling import ScalingParams
 from rcnn_dist.features.warp import WarpParams
 from rcnn_dist.finetune.params import FinetuneParams
@@ -53,7 +53,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "a number from 0 to 1": (
         lambda value: 0 <= value <= 1,
         "run.max_failed_fraction mining.negative_iou regress.min_iou detect.nms_threshold evaluate.min_iou "
-        "finetune.foreground_fraction finetune.foreground_iou finetune.cut finetune.momentum finetune.dropout",
+        "mining.positive_iou finetune.foreground_fraction finetune.foreground_iou finetune.background_iou finetune.cut "
+        "finetune.momentum finetune.dropout",
     ),
 }
 _ALL_BUT_FINETUNE = tuple(name for name in STAGES if name != "finetune")
@@ -123,6 +124,7 @@ class ExtractSection:
 @dataclass(frozen=True)
 class ClassifySection(SvmParams):
     layer: str = "fc7"
+    method: Literal["svm", "softmax"] = "svm"  # softmax: the last layer of the fine-tuned network detects (App. B)
 
 
 @dataclass(frozen=True)
@@ -244,13 +246,30 @@ def _check_sections(config: RunConfig, source: str) -> None:
         raise ConfigError(f"{source}: the stage {untested[0]} needs test images: set data.test, or run.stages without it")
     if config.proposals.source == "precomputed" and not config.proposals.precomputed.files:
         raise ConfigError(f"{source}: proposals.precomputed.files is empty: name the Parquet or .mat files that hold the boxes")
+    if config.finetune.background_iou > config.finetune.foreground_iou:
+        raise ConfigError(f"{source}: finetune.background_iou is above finetune.foreground_iou: windows between them would be both")
+    if outside := [name for name, value in config.detect.nms_by_class.items() if not 0 <= value <= 1]:
+        raise ConfigError(f"{source}: detect.nms_by_class.{outside[0]} is no number from 0 to 1")
     if "train" not in config.run.stages:
         return
+    if config.classify.method == "softmax":
+        _check_softmax(config, source)
     layers = config.extract.layers
     wanted = {"classify.layer": config.classify.layer} | ({"regress.layer": config.regress.layer} if config.regress.enabled else {})
     for key, layer in wanted.items():
         if layer not in layers:
             raise ConfigError(f"{source}: {key} is '{layer}', which extract.layers {list(layers)} does not store; add it there")
+
+
+def _check_softmax(config: RunConfig, source: str) -> None:
+    """Refuses the softmax as detector where there is none."""
+    last = network_layers(config.network)[-1]
+    if "finetune" not in config.run.stages:
+        raise ConfigError(f"{source}: classify.method softmax needs a fine-tuned network: add finetune to run.stages")
+    if config.classify.layer != last:
+        raise ConfigError(f"{source}: classify.method softmax scores the network's last layer: set classify.layer to '{last}'")
+    if config.train.classes is not None:
+        raise ConfigError(f"{source}: classify.method softmax has all classes or none: remove train.classes")
 
 
 def _parse_override(text: str) -> dict[str, Any]:

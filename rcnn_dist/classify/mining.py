@@ -10,6 +10,7 @@ from rcnn_dist.arrays import Array, Bool, Float32, Int64
 @dataclass(frozen=True, slots=True)
 class MiningParams:
     negative_iou: float = 0.3  # paper §2.3
+    positive_iou: float | None = None  # None: objects alone are positives; 0.5 with negative_iou 0.5: fine-tuning's labels (App. B)
     hard_threshold: float = -1.0001  # this and the next two: rcnn_train.m
     evict_threshold: float = -1.2  # ILSVRC: -1.1
     retrain_after: int = 2000

@@ -54,6 +54,19 @@ def score_regions(features: Float32[Array, "R D"], weights: Float32[Array, "C D"
     return scores[:, : len(weights)] + biases
 
 
+def class_probabilities(scores: Float32[Array, "R C"]) -> Float32[Array, "R C"]:
+    """Softmax over the classes and background, whose score is 0; background's own probability is left out.
+
+    Law: a row adds up to less than 1 by the probability of background.
+
+    Paper: App. B. Reference: utils/rcnn_test_softmax.m.
+    """
+    exact = scores.astype(np.float64)
+    highest = exact.max(axis=1, initial=0, keepdims=True)
+    odds = np.exp(exact - highest)
+    return (odds / (odds.sum(axis=1, keepdims=True) + np.exp(-highest))).astype(np.float32)
+
+
 def detect_regions(
     detector: Detector,
     scores: Float32[Array, "R C"],
@@ -78,11 +91,12 @@ def detect_regions(
         rows = class_index == index
         deltas = predict_deltas(regressor, regression_features[region[rows]])
         regressed[rows] = clip_boxes(decode_targets(proposals[rows], deltas), *size)
+    thresholds = params.nms_thresholds(detector.classes)[class_index]
     return Detections(
         region,
         class_index,
         score,
         regressed,
-        grouped_nms(regressed, score, class_index, params.nms_threshold),
-        grouped_nms(proposals, score, class_index, params.nms_threshold),
+        grouped_nms(regressed, score, class_index, thresholds),
+        grouped_nms(proposals, score, class_index, thresholds),
     )

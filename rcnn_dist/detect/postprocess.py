@@ -1,11 +1,12 @@
 """From the scores of an image's proposals to its detections, in the order of the original's VOC code: cap, (regress), NMS."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from rcnn_dist.arrays import Array, Float, Float32, Int64
+from rcnn_dist.arrays import Array, Float, Float32, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,12 @@ class DetectParams:
     max_per_image: int = 100  # per class, before NMS; this and the next: rcnn_test.m
     max_per_set_per_image: int = 40  # per class, on average over the set
     nms_threshold: float = 0.3  # imdb_eval_voc.m
+    nms_by_class: Mapping[str, float] = field(default_factory=dict)  # thresholds of single classes instead
     min_score: float = -math.inf  # rcnn_test.m starts there; the demo uses -1, ILSVRC -1.5
+
+    def nms_thresholds(self, classes: Sequence[str]) -> Float64[Array, "C"]:
+        """The threshold of each class."""
+        return np.array([self.nms_by_class.get(name, self.nms_threshold) for name in classes], np.float64)
 
 
 def top_per_class(

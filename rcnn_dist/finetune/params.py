@@ -8,13 +8,16 @@ from typing import Literal
 class FinetuneParams:
     """What the windows, the new layer and the solver are.
 
+    foreground_iou 1 and background_iou 0.3 are the labels of the SVMs: objects alone against what hardly overlaps any (App. B).
+
     Reference: finetuning/*/pascal_finetune_train.prototxt and _solver.prototxt; of VGG16, batch_size is 24.
     """
 
     iterations: int = 70_000  # README: gains saturate near 40,000
     batch_size: int = 128  # windows of a step
     foreground_fraction: float = 0.25  # §2.3: 32 of 128
-    foreground_iou: float = 0.5  # §2.3: at least this much overlap is foreground, all else background, without a lower bound
+    foreground_iou: float = 0.5  # §2.3: at least this much overlap is foreground
+    background_iou: float = 0.5  # less than this is background, without a lower bound; windows between the two are left out
     learning_rate: float = 0.001  # §2.3
     cut_every: int = 20_000  # iterations
     cut: float = 0.1  # the learning rate is multiplied by this

@@ -8,7 +8,7 @@ from rcnn_dist.arrays import Array, Bool, Float, Float32, Int64
 from rcnn_dist.errors import DataError
 from rcnn_dist.finetune.params import FinetuneParams
 
-BACKGROUND = 0
+BACKGROUND, LEFT_OUT = 0, -1
 _NO_OVERLAP = 1e-5
 
 
@@ -45,11 +45,11 @@ class WindowSet:
 
 
 def foreground_labels(label: Int64[Array, "R"], overlap: Float[Array, "R"], params: FinetuneParams) -> Int64[Array, "R"]:
-    """The class of each region that overlaps an object of it by foreground_iou or more, 0 (background) for every other.
+    """The class of each region that overlaps an object of it by foreground_iou or more, 0 (background) below background_iou, else -1.
 
     Paper: §2.3, App. B.
     """
-    return np.where(overlap >= params.foreground_iou, label, BACKGROUND)
+    return np.where(overlap >= params.foreground_iou, label, np.where(overlap < params.background_iou, BACKGROUND, LEFT_OUT))
 
 
 class WindowSampler:

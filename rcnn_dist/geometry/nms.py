@@ -5,7 +5,7 @@ from typing import Any, no_type_check
 import numba
 import numpy as np
 
-from rcnn_dist.arrays import Array, Bool, Float, Int64
+from rcnn_dist.arrays import Array, Bool, Float, Float64, Int64
 
 
 def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float) -> Int64[Array, "K"]:
@@ -18,28 +18,32 @@ def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float)
     Paper: §2.2. Reference: nms/nms.m.
     """
     order = np.argsort(scores, kind="stable")[::-1]
-    return order[_alive(boxes, np.zeros(len(boxes), np.int64), order, threshold)]
+    return order[_alive(boxes, np.zeros(len(boxes), np.int64), order, np.full(len(boxes), threshold))]
 
 
-def grouped_nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], groups: Int64[Array, "R"], threshold: float) -> Bool[Array, "R"]:
+def grouped_nms(
+    boxes: Float[Array, "R 4"], scores: Float[Array, "R"], groups: Int64[Array, "R"], threshold: float | Float64[Array, "R"]
+) -> Bool[Array, "R"]:
     """Mask of the rows that survive `nms` among the rows of their group, in one sort and one pass over all groups.
+
+    The threshold is that of all, or of each row's group.
 
     Law: the rows of one group are kept or not whatever other groups there are, and in whatever order the groups come.
     """
     kept = np.zeros(len(boxes), dtype=bool)
     order = np.lexsort((scores, groups))[::-1]
-    kept[order] = _alive(boxes, groups, order, threshold)
+    kept[order] = _alive(boxes, groups, order, np.broadcast_to(np.float64(threshold), len(boxes)))
     return kept
 
 
-def _alive(boxes: Array, groups: Array, order: Array, threshold: float) -> Array:
+def _alive(boxes: Array, groups: Array, order: Array, thresholds: Array) -> Array:
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return _survivors(boxes[order], areas[order], groups[order], boxes.dtype.type(threshold))
+    return _survivors(boxes[order], areas[order], groups[order], thresholds[order].astype(boxes.dtype))
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check  # numba cannot compile the wrapper that checks types while the tests run
-def _survivors(boxes: Any, areas: Any, groups: Any, threshold: Any) -> Any:
+def _survivors(boxes: Any, areas: Any, groups: Any, thresholds: Any) -> Any:
     """Mask of the rows that no earlier surviving row of their group suppresses; a group's rows stand together.
 
     No float literal here, it would turn single into double.
@@ -55,5 +59,5 @@ def _survivors(boxes: Any, areas: Any, groups: Any, threshold: Any) -> Any:
             height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
             if alive[j] and width > 0 and height > 0:
                 intersection = width * height
-                alive[j] = intersection / (areas[i] + areas[j] - intersection) <= threshold
+                alive[j] = intersection / (areas[i] + areas[j] - intersection) <= thresholds[i]
     return alive

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.classify.labelling import NO_CLASS
+from rcnn_dist.classify.labelling import NO_CLASS, svm_labels
+from rcnn_dist.classify.mining import MiningParams
 from rcnn_dist.regress.ridge import select_pairs
 from rcnn_dist.regress.targets import encode_targets
 from rcnn_dist.stages.base import worker_name
@@ -22,6 +23,7 @@ from rcnn_dist.store.query import matrix
 from rcnn_dist.store.shards import read_images
 
 TARGETS = ("tx", "ty", "tw", "th")
+ALL_CLASSES = 0  # the class of every pair, where one regressor serves all
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +52,22 @@ def read_norms(scratch: str, part: str) -> dict[str, list[float]]:
     return norms
 
 
-def regression_pairs(labels: LabelledRegions, min_iou: float) -> tuple[Array, Array]:
-    """Rows that train the trained classes' regressors, and the row of each one's object.
+def positive_rows(labels: LabelledRegions, mining: MiningParams) -> tuple[Array, Array]:
+    """Rows that are a class's positives, in order, and the class of each."""
+    positive, _ = svm_labels(labels.overlap, labels.gt_class != NO_CLASS, labels.gt_class, mining.negative_iou, mining.positive_iou)
+    region, of_class = np.nonzero(positive)
+    return region, of_class
+
+
+def regression_pairs(labels: LabelledRegions, min_iou: float, shared: bool = False) -> tuple[Array, Array]:
+    """Rows that train the trained classes' regressors, and the row of each one's object; with `shared`, pairs of every class.
 
     Objects of all classes compete for a region, trained or not, so that a class's pairs do not depend on which others are trained.
     """
     annotated = np.flatnonzero(labels.is_object)
     region, index = select_pairs(labels.boxes, labels.boxes[annotated], min_iou)
     target = annotated[index]
-    trained = labels.gt_class[target] != NO_CLASS
+    trained = (labels.gt_class[target] != NO_CLASS) | shared
     return region[trained], target[trained]
 
 
@@ -84,11 +93,13 @@ class CollectWork:
             for layer in layers:
                 norms[layer] += np.linalg.norm(features[layer][sampled].astype(np.float32), axis=1).tolist()
             labels = label_regions(table, self._run.classes)
-            positives.add(features[svm_layer][labels.objects], labels.gt_class[labels.objects])
+            region, of_class = positive_rows(labels, self._run.config.mining)
+            positives.add(features[svm_layer][region], of_class)
             if regress.enabled:
-                region, target = regression_pairs(labels, regress.min_iou)
+                region, target = regression_pairs(labels, regress.min_iou, regress.shared)
                 targets = encode_targets(labels.boxes[region], labels.boxes[target])
-                pairs.add(features[regress.layer][region], labels.gt_class[target], targets)
+                classes = np.full(len(target), ALL_CLASSES) if regress.shared else labels.gt_class[target]
+                pairs.add(features[regress.layer][region], classes, targets)
         if regress.enabled:
             pairs.write(pairs_url(self._scratch, task.part), TARGETS)
         positives.write(positives_url(self._scratch, task.part), (), json.dumps(norms).encode())

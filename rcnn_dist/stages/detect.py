@@ -11,7 +11,7 @@ import numpy as np
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.config import RunConfig
-from rcnn_dist.detect.detector import Detections, detect_regions, score_regions
+from rcnn_dist.detect.detector import Detections, class_probabilities, detect_regions, score_regions
 from rcnn_dist.features.scaling import scale_features
 from rcnn_dist.stages import extract, train
 from rcnn_dist.stages.base import ShardStage, ShardTask
@@ -77,6 +77,8 @@ class ImageDetector:
             for layer in self.layers
         }
         scores = score_regions(scaled[config.classify.layer], detector.weights, detector.biases)
+        if config.classify.method == "softmax":
+            scores = class_probabilities(scores)
         regression = scaled[config.regress.layer if config.regress.enabled else config.classify.layer]
         return detect_regions(detector, scores, boxes, regression, size, config.detect)
 

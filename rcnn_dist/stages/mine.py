@@ -117,7 +117,7 @@ class ScanWork:
     def _wanted(self, table: object, stored: Array, detectors: dict[str, Array] | None) -> Array:
         mining = self._run.config.mining
         labels = label_regions(table, self._run.classes)
-        _, negative = svm_labels(labels.overlap, labels.gt_class >= 0, labels.gt_class, mining.negative_iou)
+        _, negative = svm_labels(labels.overlap, labels.gt_class >= 0, labels.gt_class, mining.negative_iou, mining.positive_iou)
         if detectors is None:
             return wanted_negatives(negative, None, mining.hard_threshold)
         scaled = scale_features(stored.astype(np.float32), self._mean_norm, self._run.config.scaling.target_norm)

@@ -18,6 +18,7 @@ from rcnn_dist.stages.mining_state import TELEMETRY, MiningState, detectors_url,
 from rcnn_dist.stages.models import ClassModel, publish_models, read_models_manifest, trained_classes
 from rcnn_dist.stages.regress import RegressTask, RegressWork
 from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.softmax import softmax_detectors
 from rcnn_dist.store import files, rows
 from rcnn_dist.store.manifest import Marker, fingerprint
 from rcnn_dist.store.shards import read_markers
@@ -93,9 +94,15 @@ class TrainStage:
         if not markers:
             raise DataError(f"{self._features} holds no features, so there is nothing to train on: see failures/extract-train.parquet")
         norms = self._collect(executor, markers)
-        state = self._mine(executor, progress, markers, norms[self._run.config.classify.layer])
-        regressors = self._regress(executor, markers, norms) if self._run.config.regress.enabled else {}
-        self._publish(state, regressors, norms, time.perf_counter() - start)
+        norm = norms[self._config.classify.layer]
+        if self._config.classify.method == "softmax":
+            weights, biases, telemetry = *softmax_detectors(self._run, norm), []
+        else:
+            state = self._mine(executor, progress, markers, norm)
+            weights, biases, telemetry = state.weights, state.biases, state.telemetry
+        regressors = self._regress(executor, markers, norms) if self._config.regress.enabled else {}
+        models = {n: ClassModel(weights[i], float(biases[i]), regressors.get(i)) for i, n in enumerate(self._run.classes)}
+        self._publish(models, telemetry, norms, time.perf_counter() - start)
 
     def _collect(self, executor: Executor, markers: Sequence[Marker]) -> dict[str, float]:
         """Writes positives and pairs of every shard; the mean norm of each layer."""
@@ -186,15 +193,17 @@ class TrainStage:
 
     def _regress(self, executor: Executor, markers: Sequence[Marker], norms: dict[str, float]) -> dict[int, BoxRegressor]:
         urls = tuple(collect.pairs_url(self._scratch, m.part) for m in markers)
-        work = RegressWork(self._run, norms[self._run.config.regress.layer])
-        reports = executor.map(work, [RegressTask(i, urls) for i in range(len(self._run.classes))])
+        work, every = RegressWork(self._run, norms[self._run.config.regress.layer]), range(len(self._run.classes))
+        if self._config.regress.shared:
+            (report,) = executor.map(work, [RegressTask(collect.ALL_CLASSES, urls)])
+            return dict.fromkeys(every, report.regressor) if report.regressor else {}
+        reports = executor.map(work, [RegressTask(i, urls) for i in every])
         return {r.class_index: r.regressor for r in reports if r.regressor is not None}
 
-    def _publish(self, state: MiningState, regressors: Mapping[int, BoxRegressor], norms: dict[str, float], seconds: float) -> None:
+    def _publish(self, models: Mapping[str, ClassModel], telemetry: list[dict[str, Any]], norms: dict[str, float], seconds: float) -> None:
         """Writes the models beside those of earlier classes, their manifest last, and removes what was scratch."""
-        telemetry = [row for row in self._earlier_telemetry() if row["class"] not in self._run.classes] + state.telemetry
+        telemetry = [row for row in self._earlier_telemetry() if row["class"] not in self._run.classes] + telemetry
         files.write_bytes(files.join(self._folder, TELEMETRY), "".join(json.dumps(row) + "\n" for row in telemetry).encode())
-        models = {name: ClassModel(state.weights[i], float(state.biases[i]), regressors.get(i)) for i, name in enumerate(self._run.classes)}
         about = {"mean_norms": norms, "target_norm": self._run.config.scaling.target_norm}
         earlier = read_models_manifest(self._folder).get("seconds", {}).get("compute", 0.0)
         manifest = {

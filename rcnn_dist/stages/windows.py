@@ -8,7 +8,7 @@ from rcnn_dist.arrays import Array
 from rcnn_dist.data.images import decode_image
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
 from rcnn_dist.finetune.window_file import ImageWindows, format_window_file, parse_window_file
-from rcnn_dist.finetune.windows import WindowSet, best_class, foreground_labels
+from rcnn_dist.finetune.windows import LEFT_OUT, WindowSet, best_class, foreground_labels
 from rcnn_dist.geometry.boxes import class_overlap
 from rcnn_dist.stages import propose
 from rcnn_dist.stages.run import Run
@@ -28,8 +28,9 @@ def read_windows(run: Run) -> tuple[WindowSet, list[str]]:
     labels = [foreground_labels(image.label, image.overlap, run.config.finetune) for image in images]
     boxes = [image.boxes.astype(np.float32) for image in images]
     number = np.repeat(np.arange(len(images)), [len(label) for label in labels])
-    windows = WindowSet(number, np.concatenate([np.empty((0, 4), np.float32), *boxes]), np.concatenate([np.empty(0, np.int64), *labels]))
-    return windows, [image.path for image in images]
+    label, box = np.concatenate([np.empty(0, np.int64), *labels]), np.concatenate([np.empty((0, 4), np.float32), *boxes])
+    used = label != LEFT_OUT
+    return WindowSet(number[used], box[used], label[used]), [image.path for image in images]
 
 
 def image_windows(run: Run) -> Iterator[ImageWindows]:

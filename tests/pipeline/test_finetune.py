@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import ray
+import torch
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from rcnn_dist import driver
@@ -15,10 +18,13 @@ from rcnn_dist.cli import app
 from rcnn_dist.errors import ConfigError, DataError
 from rcnn_dist.features.networks import build_network
 from rcnn_dist.finetune.trainer import Trainer
-from rcnn_dist.stages import extract, finetune
+from rcnn_dist.stages import detect, extract, finetune, train
+from rcnn_dist.stages.models import load_model
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
 from rcnn_dist.stages.windows import read_windows
+from rcnn_dist.store.query import matrix
+from rcnn_dist.store.shards import read_images
 
 STAGES = ["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
 SETTINGS = {"iterations": 6, "batch_size": 16, "learning_rate": 0.01, "checkpoint_every": 2}
@@ -172,3 +178,52 @@ def test_a_window_file_that_was_exported_gives_the_same_windows_but_for_its_roun
 def test_a_set_without_foreground_is_refused(tuned_config):
     with pytest.raises(DataError, match="no foreground windows"):
         tune(tuned_config("run", data={"classes": ["zebra"]}))
+
+
+def test_the_softmax_of_the_fine_tuned_network_detects_and_boxes_are_regressed_as_ever(tuned_config):
+    by_svm = tuned_config("run")
+    by_softmax = by_svm.model_copy(update={"classify": replace(by_svm.classify, method="softmax")})
+    driver.run_stages(by_svm)
+    run = Run(by_softmax)
+    assert extract.folder(run) == extract.folder(Run(by_svm))
+    driver.run_stages(by_softmax)
+    (folder,) = Path(detect.folder(run)).glob("test")
+    rows = pq.read_table(folder).to_pandas()
+    image = sorted(rows["image_id"].unique())[0]
+    (task,) = [t for t in extract.ExtractStage(run).tasks("test") if image in t.image_ids]
+    (stored,) = [table for name, table in read_images(extract.folder(run) + "/test", task.part) if name == image]
+    layer = {name: torch.from_numpy(a) for name, a in load_file(Path(finetune.folder(run)) / finetune.CLASSIFIER).items()}
+    features = torch.from_numpy(matrix(stored, "fc7").astype(np.float32))
+    expected = (features @ layer["weight"].T + layer["bias"]).softmax(1)[:, 1:].numpy()
+    for index, name in enumerate(run.classes):
+        found = rows[(rows["image_id"] == image) & (rows["class"] == name)]
+        np.testing.assert_allclose(found["score"], expected[found["region"], index], rtol=1e-4)
+        np.testing.assert_allclose(found["score"], np.sort(expected[:, index])[::-1][: len(found)], rtol=1e-4)
+    assert (rows["x1"] != rows["proposal_x1"]).any()
+    assert verify_run(run.url).damaged == []
+
+
+def test_both_steps_learn_from_the_labels_of_the_other(tuned_config):
+    swapped = tuned_config("run", foreground_iou=1.0, background_iou=0.3, batch_size=8)
+    driver.run_stages(swapped, ("propose",))
+    labels = read_windows(Run(swapped))[0].label
+    own = read_windows(Run(tuned_config("run")))[0].label
+    assert 0 < np.count_nonzero(labels) < np.count_nonzero(own)
+    assert 0 < len(labels) < len(own)
+    config = swapped.model_copy(update={"mining": replace(swapped.mining, positive_iou=0.5, negative_iou=0.5)})
+    driver.run_stages(config)
+    few = tuned_config("run", foreground_iou=1.0, background_iou=0.3, batch_size=8)
+    driver.run_stages(few)
+    counts = [[json.loads(line)["positives"] for line in Path(train.folder(Run(c)), "telemetry.jsonl").open()] for c in (config, few)]
+    assert min(counts[0]) > max(counts[1])
+
+
+def test_one_regressor_may_serve_all_classes(tuned_config):
+    config = tuned_config("run")
+    config = config.model_copy(update={"regress": replace(config.regress, shared=True)})
+    driver.run_stages(config)
+    regressors = load_model(train.folder(Run(config)), Run(config).classes).detector.regressors
+    np.testing.assert_array_equal(regressors[0].weights, regressors[1].weights)
+    own = tuned_config("run")
+    driver.run_stages(own)
+    assert (load_model(train.folder(Run(own)), Run(own).classes).detector.regressors[0].weights != regressors[0].weights).any()

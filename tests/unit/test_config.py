@@ -8,6 +8,8 @@ from rcnn_dist.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
 
+TUNED = "run: {stages: [propose, finetune, extract, train, detect]}\n"
+
 
 def write(tmp_path, text):
     path = tmp_path / "mine.yaml"
@@ -54,6 +56,11 @@ def test_a_config_survives_the_way_through_yaml():
         ("classify: {layer: fc9}", "classify.layer is 'fc9', which extract.layers"),
         ("data: {test: null}", "the stage detect needs test images: set data.test, or run.stages without it"),
         ("run: {stages: [train, tran]}", "run.stages.1: Input should be 'propose'"),
+        ("classify: {method: softmax}", "classify.method softmax needs a fine-tuned network: add finetune to run.stages"),
+        (f"{TUNED}classify: {{method: softmax, layer: pool5}}", "scores the network's last layer: set classify.layer to 'fc7'"),
+        (f"{TUNED}classify: {{method: softmax}}\ntrain: {{classes: [a]}}", "has all classes or none: remove train.classes"),
+        ("finetune: {background_iou: 0.6}", "finetune.background_iou is above finetune.foreground_iou"),
+        ("detect: {nms_by_class: {dog: 3}}", "detect.nms_by_class.dog is no number from 0 to 1"),
         ("- a", "expected sections such as 'data:', found list"),
         ("a: [", "cannot be read as YAML"),
     ],

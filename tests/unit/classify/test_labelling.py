@@ -19,6 +19,13 @@ def test_an_overlap_on_the_limit_is_no_negative(dtype):
     np.testing.assert_array_equal(negative, [[False, True]])
 
 
+def test_with_the_labels_of_fine_tuning_whatever_overlaps_an_object_enough_is_positive():
+    overlap = np.array([[1.0, 0.6], [0.5, 0.1], [0.49, 0.0]])
+    positive, negative = svm_labels(overlap, np.array([True, False, False]), np.array([0, NO_CLASS, NO_CLASS]), 0.5, 0.5)
+    np.testing.assert_array_equal(positive, [[True, False], [True, False], [False, False]])
+    np.testing.assert_array_equal(negative, [[False, False], [False, True], [True, True]])
+
+
 def random_case(seed, n_regions=80, n_classes=4):
     generator = np.random.default_rng(seed)
     overlap, is_gt = generator.random((n_regions, n_classes)), generator.random(n_regions) < 0.2

@@ -73,6 +73,15 @@ def test_nms_of_each_class_alone():
     np.testing.assert_array_equal(grouped_nms(boxes[kept], scores[kept], classes[kept], 0.3), True)
 
 
+def test_each_class_has_its_own_threshold():
+    boxes = np.tile([[0.0, 0.0, 10.0, 10.0], [0.0, 4.0, 10.0, 14.0]], (2, 1))  # their IoU is 6 / 14
+    thresholds = DetectParams(nms_threshold=0.3, nms_by_class={"dog": 0.5}).nms_thresholds(("cat", "dog"))
+    assert thresholds.tolist() == [0.3, 0.5]
+    classes = np.array([0, 0, 1, 1])
+    kept = grouped_nms(boxes, np.array([2, 1, 2, 1], np.float32), classes, thresholds[classes])
+    assert kept.tolist() == [True, False, True, True]
+
+
 def test_nms_of_nothing():
     assert grouped_nms(np.zeros((0, 4)), np.zeros(0, np.float32), np.zeros(0, np.int64), 0.3).shape == (0,)
 

@@ -30,6 +30,11 @@ def test_foreground_begins_at_an_overlap_of_one_half_and_all_else_is_background(
     assert foreground_labels(label, overlap, FinetuneParams()).tolist() == [2, 0, 3, 0]
 
 
+def test_with_the_labels_of_the_svms_objects_are_foreground_and_windows_between_are_left_out():
+    params = FinetuneParams(foreground_iou=1.0, background_iou=0.3)
+    assert foreground_labels(np.array([2, 1, 3, 1]), np.array([1, 0.9999, 0.3, 0.2999]), params).tolist() == [2, -1, -1, 0]
+
+
 # --- sampling
 
 
