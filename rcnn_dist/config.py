@@ -24,6 +24,7 @@ from rcnn_dist.features.networks import NetworkParams, network_layers
 from rcnn_dist.features.scaling import ScalingParams
 from rcnn_dist.features.warp import WarpParams
 from rcnn_dist.finetune.params import FinetuneParams
+from rcnn_dist.finetune.pretrain_params import PretrainParams
 from rcnn_dist.proposals.opencv import OpenCvParams
 from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
@@ -37,13 +38,15 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         lambda value: value >= 1,
         "run.shard_images data.max_pixels network.input_size extract.max_proposals extract.batch_size scaling.max_images "
         "scaling.max_regions classify.max_epochs mining.wave_images detect.max_per_image detect.max_per_set_per_image runtime.workers "
-        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every",
+        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every "
+        "pretrain.iterations pretrain.batch_size pretrain.cut_every pretrain.stretch pretrain.workers pretrain.checkpoint_every "
+        "pretrain.loader_threads",
     ),
     "0 or more": (
         lambda value: value >= 0,
         "run.max_failed_images warp.context_padding mining.retrain_after regress.ridge regress.whitening_epsilon "
         "runtime.gpus_per_worker runtime.start_timeout_s finetune.learning_rate finetune.weight_decay finetune.bias_rate "
-        "finetune.new_layer_rate finetune.image_cache_mb",
+        "finetune.new_layer_rate finetune.image_cache_mb pretrain.learning_rate pretrain.warmup pretrain.weight_decay pretrain.bias_rate",
     ),
     "a number above 0": (
         lambda value: 0 < value < math.inf,
@@ -54,7 +57,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         lambda value: 0 <= value <= 1,
         "run.max_failed_fraction mining.negative_iou regress.min_iou detect.nms_threshold evaluate.min_iou "
         "mining.positive_iou finetune.foreground_fraction finetune.foreground_iou finetune.background_iou finetune.cut "
-        "finetune.momentum finetune.dropout",
+        "finetune.momentum finetune.dropout pretrain.cut pretrain.momentum pretrain.dropout pretrain.label_smoothing",
     ),
 }
 _ALL_BUT_FINETUNE = tuple(name for name in STAGES if name != "finetune")
@@ -113,6 +116,12 @@ class FinetuneSection(FinetuneParams):
 
 
 @dataclass(frozen=True)
+class PretrainSection(PretrainParams):
+    checkpoint_every: int = 1000  # steps that a death costs at most; the test images are classified as often
+    loader_threads: int = 4  # of each worker, for images
+
+
+@dataclass(frozen=True)
 class ExtractSection:
     layers: tuple[str, ...] = ("pool5", "fc7")  # stored, one column each
     splits: tuple[Literal["train", "test"], ...] = ("train", "test")  # stored; without test, detection forwards again
@@ -168,6 +177,7 @@ class RunConfig(BaseModel):
     proposals: ProposalsSection = ProposalsSection()
     network: NetworkParams = NetworkParams()
     warp: WarpParams = WarpParams()
+    pretrain: PretrainSection = PretrainSection()
     finetune: FinetuneSection = FinetuneSection()
     extract: ExtractSection = ExtractSection()
     scaling: ScalingParams = ScalingParams()

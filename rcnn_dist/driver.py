@@ -5,9 +5,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rcnn_dist.config import STAGES, RunConfig, TrainSection
 from rcnn_dist.errors import ConfigError, DataError, RunStoppedError
@@ -17,6 +19,8 @@ from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
 from rcnn_dist.stages import detect, evaluate, extract, finetune, propose, report, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
+from rcnn_dist.stages.checkpoints import watched
+from rcnn_dist.stages.pretrain import NETWORK, Pretraining
 from rcnn_dist.stages.record import CONFIG, record_stage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
@@ -72,6 +76,48 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
                     progress.note(f"{name}: {split} image {failure.image_id} left out: {failure.reason}")
             record_stage(run, name, folders, time.perf_counter() - start)
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """What a pre-training has made."""
+
+    network: str
+    weights: str
+    last_row: Mapping[str, Any]
+
+    @property
+    def how_to_use(self) -> str:
+        setting = "weights" if self.network in ("tnet", "onet") else "finetuned"
+        return f"use it: --set network.name={self.network} --set network.{setting}={self.weights}"
+
+    @property
+    def last_line(self) -> str:
+        tested = [f"{name} {self.last_row[key]:.3f}" for name, key in (("top-1", "top1"), ("top-5", "top5")) if key in self.last_row]
+        return ", ".join([*tested, f"loss {self.last_row['loss']:.3f} after {self.last_row['steps']} steps"])
+
+
+def pretrain(config: RunConfig) -> Pretrained:
+    """Trains a network on whole images, on `pretrain.workers` processes of Ray or in this one; goes on where it was stopped.
+
+    Raises:
+        ConfigError: settings that do not fit each other.
+        DataError: there are no images, or they are not where they should be.
+    """
+    _refuse_lost_place(config.run.dir)
+    training = Pretraining(config)
+    params = config.pretrain
+    if config.runtime.executor == "in_process" and params.workers > 1:
+        raise ConfigError(f"pretrain.workers is {params.workers}: in one process there is one; set runtime.executor to ray")
+    with observed(make_progress(sys.stdout), config.run.dir) as progress, make_executor(config, progress) as executor, _stoppable():
+        progress.start("pretrain", params.iterations, "steps")
+        progress.advance(training.steps_done())
+        if not training.is_done:
+            with watched(training.steps_done, params.iterations, progress):
+                executor.gang(training.run, params.workers, files.join(training.folder, "_gang"))
+        progress.finish()
+        last_row = training.publish()
+    return Pretrained(config.network.name, files.join(training.folder, NETWORK), last_row)
 
 
 def _refuse_lost_place(run_dir: str) -> None:

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rcnn_dist.arrays import Array
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.caffe_import.model import read_caffe_model, read_mean_image
 from rcnn_dist.features.networks import onet, tnet
-from rcnn_dist.features.networks.base import check_shapes, read_state
+from rcnn_dist.features.networks.base import Network, check_shapes, read_state
 from rcnn_dist.features.networks.spec import NetworkParams, build_network
 from rcnn_dist.features.networks.torchvision_network import IMAGENET_MEAN, IMAGENET_STD
 from rcnn_dist.features.networks.weight_files import MEAN_IMAGE, about_metadata, read_about
@@ -63,6 +64,14 @@ def import_weights(source: str, network: str, out: str, mean: str | None = None)
     about["digest"] = tensors_digest(tensors)
     _write(out, tensors, about)
     return about
+
+
+def describe_trained(tensors: Mapping[str, Array], network: Network, source: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file of weights that were trained here says of itself; `tensors` are all that it holds."""
+    mean = {} if MEAN_IMAGE in tensors else {"mean": network.preprocess.mean.tolist()}
+    pixels = {"channel_order": network.preprocess.channel_order, "std": network.preprocess.std.tolist(), **mean}
+    digest = tensors_digest({name: torch.from_numpy(array) for name, array in tensors.items()})
+    return {"network": network.name, "source": {**source, "format": "trained here"}, "preprocess": pixels, "digest": digest}
 
 
 def verify_weights(path: str) -> list[str]:

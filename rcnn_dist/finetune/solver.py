@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rcnn_dist.finetune.params import FinetuneParams
+from rcnn_dist.finetune.pretrain_params import PretrainParams
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,7 @@ class CaffeSgd:
     Reference: BVLC/caffe at rcnn-release, src/caffe/solver.cpp.
     """
 
-    def __init__(self, rates: Mapping[str, Rate], params: FinetuneParams) -> None:
+    def __init__(self, rates: Mapping[str, Rate], params: FinetuneParams | PretrainParams) -> None:
         self._rates = dict(rates)
         self._params = params
         self.velocities = {name: torch.zeros_like(rate.parameter) for name, rate in rates.items()}

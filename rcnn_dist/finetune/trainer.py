@@ -15,24 +15,31 @@ from rcnn_dist.finetune.params import FinetuneParams
 from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates
 
 
-class WindowClassifier(nn.Module):
-    """Scores of background and the C classes: dropout and a new layer after the network's last one."""
+class Classifier(nn.Module):
+    """Scores from a network's last layer: dropout and a new layer after it, Gaussian with a standard deviation of 0.01."""
 
-    def __init__(self, network: Network, n_classes: int, params: FinetuneParams) -> None:
+    def __init__(self, network: Network, outputs: int, dropout: float, seed: int) -> None:
         super().__init__()
         self._layer = network.layers[-1]
         self.network = network
-        self.dropout = nn.Dropout(params.dropout)
+        self.dropout = nn.Dropout(dropout)
         with torch.device("meta"):  # drawn below, by a generator of its own
-            self.classifier = nn.Linear(network.layer_sizes[self._layer], n_classes + 1)
+            self.classifier = nn.Linear(network.layer_sizes[self._layer], outputs)
         self.classifier.to_empty(device="cpu")
-        generator = torch.Generator().manual_seed(params.seed)
+        generator = torch.Generator().manual_seed(seed)
         nn.init.normal_(self.classifier.weight, std=0.01, generator=generator)
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B L"]:
         scores: Tensor = self.classifier(self.dropout(self.network(pixels, (self._layer,))[self._layer]))
         return scores
+
+
+class WindowClassifier(Classifier):
+    """Scores of background and the C classes."""
+
+    def __init__(self, network: Network, n_classes: int, params: FinetuneParams) -> None:
+        super().__init__(network, n_classes + 1, params.dropout, params.seed)
 
     def train(self, mode: bool = True) -> "WindowClassifier":
         """Dropout works in training; batch normalisation keeps the statistics of the pre-training."""

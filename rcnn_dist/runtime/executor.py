@@ -1,6 +1,6 @@
 """The executor without a cluster: one task after the other in this process, for tests and debugging."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rcnn_dist.runtime.threads import set_threads
@@ -20,3 +20,10 @@ class InProcessExecutor:
         for task in tasks:
             set_threads(self._threads)
             yield worker.run(task)
+
+    def gang(self, work: Callable[[], None], workers: int, storage: str) -> None:  # noqa: ARG002  nothing is kept
+        """One process is all there is."""
+        if workers != 1:
+            raise ValueError(f"{workers} processes: here is one")
+        set_threads(self._threads)
+        work()

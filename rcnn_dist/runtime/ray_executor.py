@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -12,6 +12,7 @@ from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
 from rcnn_dist.runtime.dispatch import Dispatcher, Submission
 from rcnn_dist.runtime.events import EventSink
+from rcnn_dist.runtime.gang import run_gang
 from rcnn_dist.runtime.pools import DEATHS, Actors, Slots
 from rcnn_dist.stages.base import ShardTask, Work
 
@@ -41,6 +42,10 @@ class RayExecutor:
             yield from _Call(pool, tasks, self._emit).run()
         finally:
             pool.close()
+
+    def gang(self, work: Callable[[], None], workers: int, storage: str) -> None:
+        """Runs `work` in so many processes at once, see `run_gang`."""
+        run_gang(work, workers, self._runtime, storage)
 
 
 class _Call:

@@ -6,7 +6,7 @@ No stage imports ray: an executor carries `Work` to processes and brings reports
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
@@ -39,6 +39,9 @@ class Executor(Protocol):
     """Runs tasks somewhere; reports come back in any order."""
 
     def map(self, work: Work, tasks: Sequence[Any]) -> Iterator[Any]: ...
+
+    def gang(self, work: Callable[[], None], workers: int, storage: str) -> None:
+        """Runs `work` in so many processes at once, which find each other by torch.distributed; `storage` is for bookkeeping."""
 
 
 class Progress(Protocol):

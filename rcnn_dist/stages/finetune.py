@@ -5,11 +5,9 @@ worker that dies, or a run that is stopped, costs the steps since then.
 """
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +19,7 @@ from rcnn_dist.features.networks import network_identity
 from rcnn_dist.finetune.windows import WindowSampler
 from rcnn_dist.stages import propose
 from rcnn_dist.stages.base import Executor, Progress, worker_name
+from rcnn_dist.stages.checkpoints import latest_step, load_checkpoint, remove_checkpoints, save_checkpoint, watched
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.windows import ImageReader, read_windows
 from rcnn_dist.store import files
@@ -30,9 +29,6 @@ from rcnn_dist.store.tensors import load_tensors, save_tensors
 NAME = "finetune"
 VERSION = 1
 NETWORK, CLASSIFIER, TELEMETRY = "network.safetensors", "classifier.safetensors", "telemetry.jsonl"
-_CHECKPOINT = "_checkpoint-"
-_STATE = "state.safetensors"
-_POLL_S = 2.0
 _NOT_IN_THE_RESULT = ("checkpoint_every", "image_cache_mb", "window_file")
 
 
@@ -84,17 +80,17 @@ class FinetuneStage:
         done = steps_done(self._run)
         progress.advance(done)
         if files.exists(files.join(self._folder, MANIFEST)):
-            _remove_checkpoints(self._folder, before=done + 1)
+            remove_checkpoints(self._folder, before=done + 1)
             progress.finish()
             return
-        with _watched(self._run, progress, done):
+        with watched(lambda: steps_done(self._run), section.iterations, progress):
             for _ in executor.map(FinetuneWork(self._run), [Training()] if done < section.iterations else []):
                 pass
         progress.finish()
         self._publish(section.iterations)
 
     def _publish(self, done: int) -> None:
-        state, about = load_tensors(_state_url(self._folder, done))
+        state, about = load_checkpoint(self._folder, done)
         described = {"network": self._run.config.network.name, "classes": self._run.classes, "iterations": done}
         for name, prefix in ((NETWORK, "network."), (CLASSIFIER, "classifier.")):
             part = {key.removeprefix(prefix): array for key, array in state.items() if key.startswith(prefix)}
@@ -113,7 +109,7 @@ class FinetuneStage:
                 "workers": sorted({row["worker"] for row in about["history"]}),
             },
         )
-        _remove_checkpoints(self._folder, before=done + 1)
+        remove_checkpoints(self._folder, before=done + 1)
 
 
 class FinetuneWork:
@@ -151,14 +147,13 @@ class FinetuneWorker:
         section = self._run.config.finetune
         done, history = steps_done(self._run), []
         if done:
-            state, about = load_tensors(_state_url(self._folder, done))
+            state, about = load_checkpoint(self._folder, done)
             self._trainer.load(state)
             history = about["history"]
         while done < section.iterations:
             last = min(done + section.checkpoint_every, section.iterations)
             history = [*history, self._segment(done, last)]
-            save_tensors(_state_url(self._folder, last), self._trainer.state(), {"history": history})
-            _remove_checkpoints(self._folder, before=last)
+            save_checkpoint(self._folder, last, self._trainer.state(), {"history": history})
             done = last
         return task
 
@@ -198,7 +193,7 @@ def steps_done(run: Run) -> int:
     url = folder(run)
     if files.exists(files.join(url, MANIFEST)):
         return run.config.finetune.iterations
-    return max((int(name.removeprefix(_CHECKPOINT)) for name in _checkpoints(url)), default=0)
+    return latest_step(url)
 
 
 def load_finetuned(folder: str) -> dict[str, Array]:
@@ -208,42 +203,3 @@ def load_finetuned(folder: str) -> dict[str, Array]:
         MissingShardError: it is not there.
     """
     return load_tensors(files.join(folder, NETWORK))[0]
-
-
-@contextmanager
-def _watched(run: Run, progress: Progress, done: int) -> Iterator[None]:
-    """Shows the steps of each checkpoint that appears during a block."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        shown = done
-        while shown < run.config.finetune.iterations:
-            over = ended.wait(_POLL_S)
-            now = steps_done(run)
-            progress.advance(now - shown)
-            shown = now
-            if over:
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _checkpoints(folder: str) -> list[str]:
-    names = [name for name in files.list_names(folder) if name.startswith(_CHECKPOINT)]
-    return [name for name in names if files.exists(files.join(folder, name, _STATE))]
-
-
-def _state_url(folder: str, step: int) -> str:
-    return files.join(folder, f"{_CHECKPOINT}{step:08d}", _STATE)
-
-
-def _remove_checkpoints(folder: str, before: int) -> None:
-    for name in _checkpoints(folder):
-        if int(name.removeprefix(_CHECKPOINT)) < before:
-            files.remove_folder(files.join(folder, name))
