@@ -6,8 +6,7 @@ system needs. `rcnn-dist run FILE --set section.key=value` changes single values
 
 import dataclasses
 import difflib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -28,38 +27,12 @@ from rcnn_dist.finetune.pretrain_params import PretrainParams
 from rcnn_dist.proposals.opencv import OpenCvParams
 from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
+from rcnn_dist.ranges import check_ranges
 from rcnn_dist.regress.ridge import BoxRegressionParams
 
 StageName = Literal["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 ProposalSourceName = Literal["opencv", "selective_search", "sliding_window", "precomputed"]
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "1 or more": (
-        lambda value: value >= 1,
-        "run.shard_images data.max_pixels network.input_size extract.max_proposals extract.batch_size scaling.max_images "
-        "scaling.max_regions classify.max_epochs mining.wave_images detect.max_per_image detect.max_per_set_per_image runtime.workers "
-        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every "
-        "pretrain.iterations pretrain.batch_size pretrain.cut_every pretrain.stretch pretrain.workers pretrain.checkpoint_every "
-        "pretrain.loader_threads",
-    ),
-    "0 or more": (
-        lambda value: value >= 0,
-        "run.max_failed_images warp.context_padding mining.retrain_after regress.ridge regress.whitening_epsilon "
-        "runtime.gpus_per_worker runtime.start_timeout_s finetune.learning_rate finetune.weight_decay finetune.bias_rate "
-        "finetune.new_layer_rate finetune.image_cache_mb pretrain.learning_rate pretrain.warmup pretrain.weight_decay pretrain.bias_rate",
-    ),
-    "a number above 0": (
-        lambda value: 0 < value < math.inf,
-        "scaling.target_norm classify.cost classify.positive_weight classify.bias_scale classify.tolerance runtime.image_timeout_s "
-        "runtime.worker_memory_gb",
-    ),
-    "a number from 0 to 1": (
-        lambda value: 0 <= value <= 1,
-        "run.max_failed_fraction mining.negative_iou regress.min_iou detect.nms_threshold evaluate.min_iou "
-        "mining.positive_iou finetune.foreground_fraction finetune.foreground_iou finetune.background_iou finetune.cut "
-        "finetune.momentum finetune.dropout pretrain.cut pretrain.momentum pretrain.dropout pretrain.label_smoothing",
-    ),
-}
 _ALL_BUT_FINETUNE = tuple(name for name in STAGES if name != "finetune")
 _OF_ONE_SPLIT = frozenset({"propose", "finetune", "extract", "train"})  # stages that work without test images
 
@@ -234,19 +207,9 @@ def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunCo
         config = RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from error
-    _check_ranges(config, source)
+    check_ranges(config, source)
     _check_sections(config, source)
     return config
-
-
-def _check_ranges(config: RunConfig, source: str) -> None:
-    """Refuses numbers that no stage can work with, before one has started."""
-    for wanted, (fits, keys) in _RANGES.items():
-        for key in keys.split():
-            section, name = key.split(".")
-            value = getattr(getattr(config, section), name)
-            if value is not None and not fits(value):
-                raise ConfigError(f"{source}: {key} is {value}, {wanted} is wanted")
 
 
 def _check_sections(config: RunConfig, source: str) -> None:
