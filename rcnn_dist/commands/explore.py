@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rcnn_dist.commands.duplicates import duplicates
 from rcnn_dist.commands.units import units
 from rcnn_dist.errors import ConfigError, RcnnError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 explore = typer.Typer(no_args_is_help=True, help="Look into the stored features.")
 
 explore.command()(units)
+explore.command()(duplicates)
 
 
 @explore.callback()

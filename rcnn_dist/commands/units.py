@@ -42,7 +42,7 @@ def units(
     network = build_network(store.config.network)
     maps = layer_map(network, name)
     chosen = _chosen(unit, maps, network.layer_sizes[name], limit)
-    progress = Observed(make_progress(sys.stdout), _no_log)
+    progress = Observed(make_progress(sys.stdout), no_log)
     with make_executor(store.config, progress) as executor:
         found = find_top_regions(store.folders, UnitsPass(name, k), executor, progress)
     table, page = files.join(out, "units.parquet"), files.join(out, "index.html")
@@ -52,7 +52,7 @@ def units(
     print(f"{table} has all {len(found.top.bits)} units, {page} shows {len(chosen)} of them")
 
 
-def _no_log(event: str, /, **fields: Any) -> None:
+def no_log(event: str, /, **fields: Any) -> None:
     pass
 
 
