@@ -29,18 +29,21 @@ from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
 from rcnn_dist.ranges import check_ranges
 from rcnn_dist.regress.ridge import BoxRegressionParams
+from rcnn_dist.segment.params import MaskParams
 
-StageName = Literal["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
+StageName = Literal[
+    "propose", "finetune", "extract", "train", "detect", "evaluate", "report", "masks", "regions", "svr", "segment", "accuracy"
+]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 ProposalSourceName = Literal["opencv", "selective_search", "sliding_window", "precomputed"]
-_ALL_BUT_FINETUNE = tuple(name for name in STAGES if name != "finetune")
-_OF_ONE_SPLIT = frozenset({"propose", "finetune", "extract", "train"})  # stages that work without test images
+_DETECTION: tuple[StageName, ...] = ("propose", "extract", "train", "detect", "evaluate", "report")
+_OF_ONE_SPLIT = frozenset({"propose", "finetune", "extract", "train", "masks", "regions", "svr"})  # stages that work without test images
 
 
 @dataclass(frozen=True)
 class RunSection:
     dir: str = "runs/run"  # any fsspec URL
-    stages: tuple[StageName, ...] = _ALL_BUT_FINETUNE  # what such a run consists of
+    stages: tuple[StageName, ...] = _DETECTION  # what such a run consists of
     shard_images: int = 16  # images per Parquet shard, the unit of restart
     max_failed_images: int = 10  # a run goes on with this many bad images
     max_failed_fraction: float = 0.01  # or this share of a split, whichever is more
@@ -51,6 +54,8 @@ class DataSection:
     root: str | None = None  # for voc the folder that holds VOC2007/, else see data/layouts.py
     layout: Literal["voc", "coco", "csv", "folder", "list", "parquet"] = "voc"
     year: str = "VOC2007"  # voc
+    task: Literal["Main", "Segmentation", "Layout", "Action"] = "Main"  # voc: whose lists of images
+    sbd: str | None = None  # voc: SBD's folder, for masks of images that VOC has none of
     column: str = "url"  # parquet
     train: str = "trainval"  # image sets
     test: str | None = "test"  # None: images of one set only, for features without a detector
@@ -148,6 +153,7 @@ class RunConfig(BaseModel):
     run: RunSection = RunSection()
     data: DataSection = DataSection()
     proposals: ProposalsSection = ProposalsSection()
+    masks: MaskParams = MaskParams()
     network: NetworkParams = NetworkParams()
     warp: WarpParams = WarpParams()
     pretrain: PretrainSection = PretrainSection()
@@ -223,6 +229,8 @@ def _check_sections(config: RunConfig, source: str) -> None:
         raise ConfigError(f"{source}: finetune.background_iou is above finetune.foreground_iou: windows between them would be both")
     if outside := [name for name, value in config.detect.nms_by_class.items() if not 0 <= value <= 1]:
         raise ConfigError(f"{source}: detect.nms_by_class.{outside[0]} is no number from 0 to 1")
+    if "masks" in config.run.stages and config.data.classes is None:
+        raise ConfigError(f"{source}: masks hold numbers for classes: set data.classes, the names in the order of their numbers")
     if "train" not in config.run.stages:
         return
     if config.classify.method == "softmax":

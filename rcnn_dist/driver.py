@@ -17,7 +17,7 @@ from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.events import Observed, observed
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
-from rcnn_dist.stages import detect, evaluate, extract, finetune, propose, report, train
+from rcnn_dist.stages import detect, evaluate, extract, finetune, masks, propose, regions, report, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
 from rcnn_dist.stages.checkpoints import watched
 from rcnn_dist.stages.pretrain import NETWORK, Pretraining
@@ -34,6 +34,8 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
     detect.NAME: detect.DetectStage,
     evaluate.NAME: evaluate.EvaluateStage,
     report.NAME: report.ReportStage,
+    masks.NAME: masks.MasksStage,
+    regions.NAME: regions.RegionsStage,
 }
 
 
@@ -52,7 +54,7 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
         if name not in config.run.stages:
             raise ConfigError(f"this run has the stages {', '.join(config.run.stages)}: add {name} to run.stages")
     _refuse_lost_place(config.run.dir)
-    if set(stages) - {propose.NAME}:
+    if set(stages) - {propose.NAME, masks.NAME}:
         network_identity(config.network)  # weights that are missing are named now, not after hours of proposals
     run = Run(config)
     for split in run.splits:

@@ -19,6 +19,7 @@ class Source:
     splits: tuple[str, ...]  # the image sets that will be read
     year: str  # voc
     column: str  # parquet
+    task: str = "Main"  # voc
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "voc": Layout("the folder that holds VOC2007/ (or the year of data.year)", lambda s: VocDataset(s.root, s.year)),
+    "voc": Layout("the folder that holds VOC2007/ (or the year of data.year)", lambda s: VocDataset(s.root, s.year, s.task)),
     "folder": Layout("a folder of images", lambda s: FolderDataset(s.root)),
     "coco": Layout("the folder that holds annotations/instances_<split>.json", lambda s: CocoDataset(s.root, s.splits)),
     "csv": Layout("the folder that holds <split>.csv", lambda s: CsvDataset(s.root, s.splits)),

@@ -25,7 +25,8 @@ _FLAGS = {"": False, "0": False, "1": True}
 class VocDataset:
     """A data set in the VOC layout, as `data.dataset.Dataset` promises it; each annotation is parsed once per instance.
 
-    `root` holds the folder named by `year` (`VOC2007`), or holds a folder `VOCdevkit` that does.
+    `root` holds the folder named by `year` (`VOC2007`), or holds a folder `VOCdevkit` that does; the lists of images are those of
+    `ImageSets/<task>`, such as Main or Segmentation.
 
     Raises:
         DataError: there are no image sets below `root`; the message says where they were looked for.
@@ -33,29 +34,31 @@ class VocDataset:
     Reference: fact sheet §2.
     """
 
-    def __init__(self, root: str, year: str = "VOC2007") -> None:
+    def __init__(self, root: str, year: str = "VOC2007", task: str = "Main") -> None:
         check_id(year, "year")
+        check_id(task, "task")
         tried = [files.join(root, year), files.join(root, "VOCdevkit", year)]
-        found = next((folder for folder in tried if files.list_names(_image_sets(folder))), None)
+        found = next((folder for folder in tried if files.list_names(_image_sets(folder, task))), None)
         if found is None:
-            places = " and ".join(_image_sets(folder) for folder in tried)
+            places = " and ".join(_image_sets(folder, task) for folder in tried)
             raise DataError(f"no VOC data set at {root}: looked for image sets in {places}; give the folder that holds {year}/")
         self.name = year
-        self._folder = found
+        self.folder = found
+        self._image_sets = _image_sets(found, task)
         self._objects: dict[str, Objects | None] = {}
 
     def image_ids(self, split: str) -> tuple[str, ...]:
-        """The first column of `ImageSets/Main/<split>.txt`, in its order; blank lines do not count.
+        """The first column of `ImageSets/<task>/<split>.txt`, in its order; blank lines do not count.
 
         Raises:
             DataError: no such list, an id twice, or an id that `check_id` refuses.
         """
         check_id(split, "split")
-        url = files.join(_image_sets(self._folder), f"{split}.txt")
+        url = files.join(self._image_sets, f"{split}.txt")
         try:
             lines = files.read_bytes(url).decode("utf-8-sig").splitlines()
         except FileNotFoundError:
-            names = [name for name in files.list_names(_image_sets(self._folder)) if name.endswith(".txt") and "_" not in name]
+            names = [name for name in files.list_names(self._image_sets) if name.endswith(".txt") and "_" not in name]
             raise DataError(f"no split {split!r}: {url} does not exist; the folder has {', '.join(names) or 'no lists'}") from None
         except UnicodeDecodeError as error:
             raise DataError(f"{url} is not UTF-8 text: {error}; write one image id per line") from error
@@ -73,7 +76,7 @@ class VocDataset:
     def image_url(self, image_id: str) -> str:
         """`JPEGImages/<id>.jpg`, or another usual extension where only that exists; the .jpg where nothing does."""
         check_id(image_id)
-        urls = [files.join(self._folder, "JPEGImages", image_id + extension) for extension in _EXTENSIONS]
+        urls = [files.join(self.folder, "JPEGImages", image_id + extension) for extension in _EXTENSIONS]
         return next((url for url in urls if files.exists(url)), urls[0])
 
     def objects(self, image_id: str) -> Objects | None:
@@ -105,7 +108,7 @@ class VocDataset:
         return digest.hexdigest()
 
     def _annotation_url(self, image_id: str) -> str:
-        return files.join(self._folder, "Annotations", f"{image_id}.xml")
+        return files.join(self.folder, "Annotations", f"{image_id}.xml")
 
     def _annotation(self, image_id: str) -> bytes | None:
         check_id(image_id)
@@ -115,8 +118,8 @@ class VocDataset:
             return None
 
 
-def _image_sets(folder: str) -> str:
-    return files.join(folder, "ImageSets", "Main")
+def _image_sets(folder: str, task: str) -> str:
+    return files.join(folder, "ImageSets", task)
 
 
 def parse_annotation(data: bytes, source: str) -> Objects:

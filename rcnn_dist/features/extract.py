@@ -49,9 +49,22 @@ class Extractor:
         self.device = device
 
     @property
+    def input_size(self) -> int:
+        """S, the side of the network's frame in pixels."""
+        return self._network.input_size
+
+    @property
     def layer_sizes(self) -> dict[str, int]:
         """Layer -> D, of the layers that are computed."""
         return {layer: self._network.layer_sizes[layer] for layer in self._params.layers}
+
+    def geometry(self, boxes: Float64[Array, "R 4"], height: int, width: int) -> WarpGeometry:
+        """Where the pixels of each box go in the network's frame, of an image of this size.
+
+        Raises:
+            ValueError: a box cannot be warped, see warp_geometry.
+        """
+        return warp_geometry(boxes, height, width, self._params.warp, self.input_size)
 
     def extract(self, image: UInt8[Array, "H W 3"], boxes: Float64[Array, "R 4"]) -> dict[str, Float16[Array, "R _"]]:
         """Each layer's features of all boxes, in their order: `warp`, `forward` and `rows` one after the other.
@@ -67,8 +80,7 @@ class Extractor:
         Raises:
             ValueError: a box cannot be warped, see warp_geometry.
         """
-        height, width = image.shape[:2]
-        geometry = warp_geometry(boxes, height, width, self._params.warp, self._network.input_size)
+        geometry = self.geometry(boxes, *image.shape[:2])
         warp, size = region_warp(image, self._network.preprocess, self.device), self._params.batch_size
         for start in range(0, len(geometry), size):
             crops = warp(geometry[start : start + size])

@@ -10,6 +10,8 @@ from typing import Any
 from rcnn_dist.config import RunConfig
 from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
 from rcnn_dist.data.layouts import LAYOUTS, Source
+from rcnn_dist.data.segmentation import SegmentationReader
+from rcnn_dist.data.voc import VocDataset
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
 from rcnn_dist.features.networks import located
 from rcnn_dist.store import files
@@ -38,7 +40,7 @@ class Run:
         if data.root is None:
             raise ConfigError(f"data.root is not set: add --set data.root=PATH, {layout.root}")
         image_sets = tuple(self.image_set(split) for split in self.splits)
-        return layout.open(Source(data.root, image_sets, data.year, data.column))
+        return layout.open(Source(data.root, image_sets, data.year, data.column, data.task))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -81,6 +83,21 @@ class Run:
         """Annotated objects of an image, clipped to it; None without annotation."""
         objects = self.dataset.objects(image_id)
         return None if objects is None else clip_to_image(objects, width, height)[0]
+
+    @cached_property
+    def segmentation(self) -> SegmentationReader:
+        """The annotated masks.
+
+        Raises:
+            ConfigError: the layout has none.
+        """
+        if not isinstance(self.dataset, VocDataset):
+            raise ConfigError(f"data.layout is '{self.config.data.layout}', which has no masks that are read here: voc has")
+        return SegmentationReader(self.dataset.folder, self.config.data.sbd)
+
+    def masks_digest(self, split: str) -> str:
+        """What changes with the ids of a split or their annotated masks."""
+        return self._digest(f"masks {split}", lambda: self.segmentation.fingerprint(self.image_ids(split)))
 
     def ids_digest(self, split: str) -> str:
         """What changes with the ids of a split or their order."""

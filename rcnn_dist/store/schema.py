@@ -66,6 +66,16 @@ TOP_REGIONS = _schema(
     *_box(),
 )
 
+MASKS = _schema(
+    *_IMAGE,
+    _field("region", pa.int32(), "row of its image, from 0: ground truth first, then regions by rank, then mirrored ground truth"),
+    _field("is_ground_truth", pa.bool_(), "an annotated object instead of a region that was found"),
+    _field("is_mirrored", pa.bool_(), "mask and box are of the image mirrored left to right"),
+    *_box(meaning=f"of the region; {_FRAME}"),
+    _field("counts", pa.list_(pa.int32()), "the mask as run lengths, row by row, the first one outside"),
+    _field("overlap", pa.list_(pa.float32()), "of each class: largest intersection over union with one of its masks, void left out"),
+)
+
 
 def features_schema(layer_sizes: Mapping[str, int]) -> pa.Schema:
     """Schema of a features table with one column per layer.

@@ -1,6 +1,7 @@
 """Tables as columns: built from NumPy arrays, written whole where a table is one small file, read from a user's Parquet."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,14 @@ def write_table(url: str, schema: pa.Schema, columns: Mapping[str, Any]) -> None
     with files.scratch_file(url) as scratch:
         pq.write_table(make_table(schema, columns), scratch, compression="zstd")
         files.write_bytes(url, scratch.read_bytes())
+
+
+def lists_of(table: pa.Table, column: str) -> list[Array]:
+    """The values of a list column, one array per row."""
+    chunk = table[column].combine_chunks()
+    chunk = pa.concat_arrays(chunk.chunks) if isinstance(chunk, pa.ChunkedArray) else chunk
+    values, offsets = np.asarray(chunk.values), np.asarray(chunk.offsets)
+    return [values[a:b] for a, b in pairwise(offsets)]
 
 
 def read_texts(url: str, column: str) -> list[str | None]:

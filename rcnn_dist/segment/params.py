@@ -1,0 +1,25 @@
+"""What a segmentation run can be told, beside its network and its warp."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class MaskParams:
+    """Which masks are the regions of an image."""
+
+    source: Literal["selective_search"] = "selective_search"  # our own, as the section proposals has it
+    max_regions: int = 150  # paper §5: up to 150 of each image; the first ones in the order of their source
+
+
+@dataclass(frozen=True, slots=True)
+class SvrParams:
+    """One class's regressor minimises |w|²/2 + cost * sum of max(0, |target - w.x| - epsilon)², with no bias.
+
+    Paper: §5. Reference: fact sheet §15 (values of O2P, whose features have another scale; the paper does not give its own).
+    """
+
+    cost: float = 3.0  # of features whose mean norm is 1
+    epsilon: float = 0.25
+    tolerance: float = 1e-3  # proven distance to the minimum, as a part of it
+    max_steps: int = 100  # of Newton's method; a warning would follow
