@@ -22,4 +22,4 @@ class SvrParams:
     cost: float = 3.0  # of features whose mean norm is 1
     epsilon: float = 0.25
     tolerance: float = 1e-3  # proven distance to the minimum, as a part of it
-    max_steps: int = 100  # of Newton's method; a warning would follow
+    max_steps: int = 100  # of Newton's method at most; the telemetry tells the distance that is left

@@ -48,11 +48,11 @@ class FeatureRows:
 
     def picked(self, rows: Array) -> Array:
         """Some rows, ascending, unscaled: in float32 where they are not too many."""
-        bounds = np.searchsorted(rows, np.concatenate([[0], self._ends]))
-        starts = self._ends - [len(block) for block in self._blocks]
+        edges = np.concatenate([np.zeros(1, np.int64), self._ends])
+        bounds = np.searchsorted(rows, edges)
         dtype = np.float32 if len(rows) * len(self.scale) <= _IN_FLOAT32 else np.float16
         found = np.empty((len(rows), len(self.scale)), dtype)
-        for block, start, low, high in zip(self._blocks, starts, bounds[:-1], bounds[1:], strict=True):
+        for block, start, low, high in zip(self._blocks, edges[:-1], bounds[:-1], bounds[1:], strict=True):
             found[low:high] = block[rows[low:high] - start]
         return found
 
