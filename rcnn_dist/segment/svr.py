@@ -48,8 +48,8 @@ class FeatureRows:
 
     def picked(self, rows: Array) -> Array:
         """Some rows, ascending, unscaled: in float32 where they are not too many."""
-        edges = np.concatenate([np.zeros(1, np.int64), self._ends])
-        bounds = np.searchsorted(rows, edges)
+        edges: Array = np.concatenate([np.zeros(1, np.int64), self._ends])
+        bounds: Array = np.searchsorted(rows, edges)
         dtype = np.float32 if len(rows) * len(self.scale) <= _IN_FLOAT32 else np.float16
         found = np.empty((len(rows), len(self.scale)), dtype)
         for block, start, low, high in zip(self._blocks, edges[:-1], bounds[:-1], bounds[1:], strict=True):
@@ -76,8 +76,8 @@ def fit_svrs(rows: FeatureRows, targets: Float32[Array, "N C"], params: SvrParam
             gaps[c] = gradient @ gradient / 2
             if gaps[c] > params.tolerance * max(objectives[c] - gaps[c], 0):
                 moves[c] = problem.newton_move(gradient)
-        moving = np.flatnonzero(moves.any(axis=1))
-        if not len(moving) or step == params.max_steps:
+        moving = [c for c in range(len(weights)) if moves[c].any()]
+        if not moving or step == params.max_steps:
             return SvrFit(weights, objectives, gaps, step)
         changes = rows.products(moves)
         for c in moving:
