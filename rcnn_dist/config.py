@@ -203,6 +203,14 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunCo
     return make_config(tree, source)
 
 
+def changed_config(config: RunConfig, change: Mapping[str, Any], source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration with a tree of other values, then with overrides; raises as `make_config`."""
+    tree = config.model_dump(mode="json")
+    for update in (change, *map(_parse_override, overrides)):
+        _merge(tree, update)
+    return make_config(tree, source)
+
+
 def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunConfig:
     """Checks a tree of plain values.
 

@@ -14,7 +14,8 @@ LAYERS = {
     "arrays": 0, "errors": 0, "compiled": 0, "geometry": 1,
     "proposals": 2, "features": 2, "finetune": 2, "classify": 2, "regress": 2, "detect": 2, "evaluate": 2, "explore": 2, "segment": 2,
     "report": 2,
-    "store": 3, "data": 4, "ranges": 4, "config": 5, "stages": 6, "runtime": 7, "driver": 8, "doctor": 8, "summary": 9, "commands": 10,
+    "store": 3, "data": 4, "ranges": 4, "config": 5, "stages": 6, "runtime": 7, "driver": 8, "doctor": 8,
+    "ablation": 9, "summary": 9, "commands": 10,
     "cli": 11, "benchmarks": 9,
 }  # fmt: skip
 SIDEWAYS = {("detect", "regress"), ("finetune", "features"), ("segment", "features")}

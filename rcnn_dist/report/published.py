@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from importlib.resources import files
 
+from rcnn_dist.errors import ConfigError
 from rcnn_dist.report.page import PublishedRow
 
 _VOC2007 = (("table2_voc2007_test.csv", "Table 2, voc07"), ("table3_voc2007_test.csv", "Table 3, voc07"))
@@ -20,19 +21,27 @@ def published_rows(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow
     Paper: Tables 1, 2 and 3.
     """
     name = "".join(letter for letter in data_name.casefold() if letter.isalnum())
-    rows = [row for file, source in _TABLES.get(name, ()) for row in _read(file, source)]
+    rows = [row for file, source in _TABLES.get(name, ()) for row in read_published(file, source).values()]
     return tuple(row for row in rows if sorted(row.values) == sorted(classes))
 
 
-def _read(file: str, source: str) -> list[PublishedRow]:
-    with files("rcnn_dist.report").joinpath("data", file).open(encoding="utf-8") as lines:
+def read_published(file: str, source: str = "") -> dict[str, PublishedRow]:
+    """Method -> row of a table that comes with the package, in percent as printed.
+
+    Raises:
+        ConfigError: no such table comes with it.
+    """
+    table = files("rcnn_dist.report").joinpath("data", file)
+    if not table.is_file():
+        raise ConfigError(f"no published table {file} comes with the package")
+    with table.open(encoding="utf-8") as lines:
         records = list(csv.DictReader(lines))
-    return [
-        PublishedRow(
+    return {
+        record["method"]: PublishedRow(
             method=record.pop("method"),
             mean=float(record.pop("mAP")),
             values={name: float(ap) for name, ap in record.items()},
             source=source,
         )
         for record in records
-    ]
+    }

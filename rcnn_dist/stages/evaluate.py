@@ -100,7 +100,7 @@ def evaluate(run: Run) -> Evaluation:
         best = rows.scores >= set_cap_threshold(rows.scores, len(image_ids), limit)
         kept[name] = _select(rows.image, rows.boxes, rows.scores, best & rows.kept)
         unregressed[name] = _select(rows.image, rows.proposals, rows.scores, best & rows.kept_unregressed)
-    objects, min_iou = _objects(run), run.config.evaluate.min_iou
+    objects, min_iou = annotated_objects(run), run.config.evaluate.min_iou
     return Evaluation(
         image_ids,
         kept,
@@ -150,7 +150,7 @@ def _select(image: Array, boxes: Array, scores: Array, mask: Array) -> ClassDete
     return ClassDetections(image[mask], boxes[mask], scores[mask])
 
 
-def _objects(run: Run) -> dict[str, ClassObjects]:
+def annotated_objects(run: Run) -> dict[str, ClassObjects]:
     """The annotated objects of the test set by class; empty where no image is annotated."""
     annotated = []
     for index, image_id in enumerate(run.image_ids("test")):
