@@ -142,6 +142,7 @@ class RuntimeSection:
     threads_per_worker: int = 1
     start_timeout_s: float = 60.0  # then a message says what a waiting worker lacks
     image_timeout_s: float | None = 120.0  # a shard that takes longer, times its images, loses its process
+    stopped_timeout_s: float | None = 60.0  # a worker's process that is stopped (SIGSTOP) for longer is ended and replaced
     worker_memory_gb: float | None = None  # a process that holds more is ended; None: Ray's own limit, that of the machine
 
 

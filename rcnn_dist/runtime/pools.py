@@ -13,7 +13,7 @@ from rcnn_dist.errors import ClusterError
 from rcnn_dist.runtime.memory import keep_freed_memory
 from rcnn_dist.runtime.probe import probe
 from rcnn_dist.runtime.threads import set_threads
-from rcnn_dist.runtime.watchdog import Limits, images_of, limited
+from rcnn_dist.runtime.watchdog import Limits, images_of, limited, start_guard
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class _Actor:
         self._worker: Any = None
 
     def ready(self) -> None:
+        start_guard(self._limits.stopped_s)
         self._worker = self._work.make_worker()
         set_threads(self._threads)
         keep_freed_memory()

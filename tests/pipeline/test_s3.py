@@ -1,16 +1,21 @@
+import json
+import os
 import random
 import threading
+from dataclasses import replace
 
 import fsspec
 import pytest
 
 from rcnn_dist import driver
 from rcnn_dist.errors import DamagedFileError, StoreError
+from rcnn_dist.stages import extract
+from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import read_marker
 from rcnn_dist.store.schema import PROPOSALS
-from rcnn_dist.store.shards import read_table, write_shard
+from rcnn_dist.store.shards import read_markers, read_table, write_shard
 from rcnn_dist.store.tables import make_table
 from tests.pipeline.s3_server import S3Server, make_bucket, options
 
@@ -67,6 +72,17 @@ def test_a_whole_run_on_s3_has_the_bytes_of_a_local_one(s3, config, expected, tm
     found = verify_run(run.run.dir)
     assert (found.damaged, found.unfinished, found.digest) == ([], [], whole(config, expected, tmp_path))
     assert b"<html" in files.read_bytes("s3://bucket/whole/report/index.html")
+
+
+def test_ray_workers_on_s3_write_the_bytes_of_a_local_run(s3, config, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("FSSPEC_S3", json.dumps(options(s3)))  # where fsspec looks in every process
+    run = config("s3://bucket/ray")
+    run = run.model_copy(update={"runtime": replace(run.runtime, executor="ray")})
+    driver.run_stages(run)
+    found = verify_run(run.run.dir)
+    assert (found.damaged, found.unfinished, found.digest) == ([], [], whole(config, expected, tmp_path))
+    workers = {m.worker for m in read_markers(f"{extract.folder(Run(run))}/train")}
+    assert workers and not any(worker.endswith(f":{os.getpid()}") for worker in workers)
 
 
 def test_a_server_that_fails_or_loses_answers_now_and_then_changes_no_byte(s3, config, expected, tmp_path):

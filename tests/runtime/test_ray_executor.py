@@ -31,6 +31,9 @@ class Echo:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.action == "die" and task == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.action == "stop once" and task == 3 and not Path(self.argument).exists():
+            Path(self.argument).touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
         if self.action == "meet":
             self._wait_for_others(task)
         return task, os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -99,6 +102,13 @@ def test_a_killed_worker_is_survived(cluster, heavy, tmp_path):
     reports = run(Echo(heavy, "die once", str(tmp_path / "died")), workers=1)
     assert [task for task, _, _ in reports] == list(range(8))
     assert (tmp_path / "died").exists()
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_worker_that_is_stopped_is_replaced_after_the_stated_time(cluster, heavy, tmp_path):
+    reports = run(Echo(heavy, "stop once", str(tmp_path / "stopped")), workers=1, stopped_timeout_s=1.0)
+    assert [task for task, _, _ in reports] == list(range(8))
+    assert (tmp_path / "stopped").exists()
 
 
 @pytest.mark.parametrize("heavy", [False, True])
