@@ -15,6 +15,7 @@ from rcnn_dist.commands.detect import detect
 from rcnn_dist.commands.doctor import doctor
 from rcnn_dist.commands.explore import explore
 from rcnn_dist.commands.export import export
+from rcnn_dist.commands.generate import generate, split
 from rcnn_dist.commands.recall import recall
 from rcnn_dist.commands.runs import runs
 from rcnn_dist.commands.validate import validate
@@ -31,6 +32,8 @@ runs.command()(export)
 runs.command()(compare)
 data.command()(validate)
 data.command()(recall)
+data.command()(generate)
+data.command()(split)
 app.add_typer(weights.app, name="weights")
 
 STOPPED = 75
@@ -131,19 +134,3 @@ def _run(config: Any, stages: str | None) -> None:
 
     wanted = tuple(name.strip() for name in stages.split(",")) if stages else config.run.stages
     print_summary(run_stages(config, wanted), wanted)
-
-
-@data.command()
-def generate(
-    dir: Annotated[str, typer.Argument(help="Where the images go.")],
-    train: Annotated[int, typer.Option(min=1, help="Training images.")] = 60,
-    test: Annotated[int, typer.Option(min=1, help="Test images.")] = 30,
-    seed: Annotated[int, typer.Option(help="Another seed, other images.")] = 3,
-) -> None:
-    """Generate textured shapes on clutter in VOC layout.
-
-    Example: rcnn-dist data generate data/shapes --train 200 --test 100
-    """
-    from rcnn_dist.data.shapes import ShapesParams, generate_shapes
-
-    generate_shapes(dir, ShapesParams(images={"train": train, "test": test}, seed=seed))

@@ -52,11 +52,13 @@ class RunSection:
 @dataclass(frozen=True)
 class DataSection:
     root: str | None = None  # for voc the folder that holds VOC2007/, else see data/layouts.py
-    layout: Literal["voc", "coco", "csv", "folder", "list", "parquet"] = "voc"
+    layout: Literal["voc", "ilsvrc2013", "coco", "csv", "folder", "list", "parquet"] = "voc"
     year: str = "VOC2007"  # voc
     task: Literal["Main", "Segmentation", "Layout", "Action"] = "Main"  # voc: whose lists of images
     sbd: str | None = None  # voc: SBD's folder, for masks of images that VOC has none of
     column: str = "url"  # parquet
+    lists: str | None = None  # ilsvrc2013: a folder with val1.txt and val2.txt; None: our own halves, made in <run.dir>/lists
+    seed: int = 3  # of these and of the choice of training images
     train: str = "trainval"  # image sets
     test: str | None = "test"  # None: images of one set only, for features without a detector
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # None: those of the training annotations, sorted
@@ -127,7 +129,7 @@ class RegressSection(BoxRegressionParams):
 
 @dataclass(frozen=True)
 class EvaluateSection:
-    variant: Literal["voc07", "area", "coco"] = "voc07"  # the one on the last line; all are computed
+    variant: Literal["voc07", "area", "coco", "ilsvrc"] = "voc07"  # the one on the last line; all but ilsvrc are always computed
     min_iou: float = 0.5
     similar: tuple[tuple[str, ...], ...] = VOC_SIMILAR  # sets of classes that are easily taken for each other
     groups: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(VOC_GROUPS))  # classes whose mistakes are plotted together

@@ -10,7 +10,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "1 or more": (
         lambda value: value >= 1,
         "run.shard_images data.max_pixels masks.max_regions network.input_size extract.max_proposals extract.batch_size scaling.max_images "
-        "scaling.max_regions classify.max_epochs mining.wave_images detect.max_per_image detect.max_per_set_per_image runtime.workers "
+        "scaling.max_regions classify.max_epochs mining.wave_images mining.max_images detect.max_per_image detect.max_per_set_per_image "
+        "detect.max_per_set runtime.workers "
         "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every "
         "pretrain.iterations pretrain.batch_size pretrain.cut_every pretrain.stretch pretrain.workers pretrain.checkpoint_every "
         "pretrain.loader_threads",

@@ -35,6 +35,9 @@ def print_summary(run: Run, stages: Sequence[str]) -> None:
     table.add_section()
     table.add_row("mean", "", _decimal(metrics["mAP"][variant]), _decimal(metrics["mAP_without_regression"][variant]))
     Console().print(table)
+    if "median_AP" in metrics:
+        without = _decimal(metrics["median_AP_without_regression"])
+        print(f"median AP {_decimal(metrics['median_AP'])}, without regression {without}")
     print(f"mAP {_decimal(metrics['mAP'][variant])} {variant}")
 
 

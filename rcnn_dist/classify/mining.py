@@ -15,6 +15,18 @@ class MiningParams:
     evict_threshold: float = -1.2  # ILSVRC: -1.1
     retrain_after: int = 2000
     wave_images: int = 64  # images scored by the same detectors; 1 is the original's order
+    max_images: int | None = None  # random ones, in set order; None: all. ILSVRC: 5000
+    seed: int = 3  # of the choice
+
+
+def mined_images(n_images: int, params: MiningParams) -> Int64[Array, "_"]:
+    """The images that are mined, ascending, so that each part of the features is read once.
+
+    Paper: §4.3. Reference: rcnn_train.m of branch ilsvrc (which takes them in random order).
+    """
+    if params.max_images is None or n_images <= params.max_images:
+        return np.arange(n_images)
+    return np.sort(np.random.default_rng(params.seed).permutation(n_images)[: params.max_images])
 
 
 def wave_ranges(n_images: int, wave_images: int) -> list[range]:

@@ -1,7 +1,8 @@
 """What a data set gives, whatever its layout on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -60,6 +61,38 @@ class Dataset(Protocol):
         Law: equal fingerprints mean equal `image_ids` and equal `objects`.
         """
         ...
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes that the data set is about, in its own order; None: those that its annotations name."""
+        ...
+
+    def exhaustive(self, image_id: str) -> bool:
+        """Whether every object of every class is annotated. Only such an image has proposals, negatives and regression pairs."""
+        ...
+
+    def excluded(self, image_id: str) -> frozenset[str]:
+        """Classes for which the image is not judged."""
+        ...
+
+    def quirks(self, image_sets: Sequence[str]) -> list[tuple[Literal["error", "warning"], str, str, str]]:
+        """What is wrong beyond single images and annotations: severity, kind, image set, message. The first set is trained on."""
+        ...
+
+
+class Complete:
+    """The answers of a data set whose annotations are complete, and name the classes."""
+
+    class_names: tuple[str, ...] | None = None
+
+    def exhaustive(self, image_id: str) -> bool:  # noqa: ARG002
+        return True
+
+    def excluded(self, image_id: str) -> frozenset[str]:  # noqa: ARG002
+        return frozenset()
+
+    def quirks(self, image_sets: Sequence[str]) -> list[tuple[Literal["error", "warning"], str, str, str]]:  # noqa: ARG002
+        return []
 
 
 def clip_to_image(objects: Objects, width: int, height: int) -> tuple[Objects, int]:

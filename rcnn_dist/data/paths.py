@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from rcnn_dist.data.dataset import Objects
+from rcnn_dist.data.dataset import Complete, Objects
 from rcnn_dist.data.ids import id_of, path_of
 from rcnn_dist.errors import DataError
 from rcnn_dist.store import files
@@ -12,7 +12,7 @@ from rcnn_dist.store import files
 ALL = "all"  # the one image set of a layout that knows no sets
 
 
-class PathDataset(ABC):
+class PathDataset(Complete, ABC):
     """Images by path or URL, without annotations, as `data.dataset.Dataset` promises it.
 
     An image's id is its path as `ids.id_of` writes it, so that a worker finds the image without reading the list of all. Paths are

@@ -1,4 +1,4 @@
-"""What a shape looks like: an outline filled with a texture, the two that its class name says."""
+"""What a shape looks like: an outline filled with a texture, the two that its class name says, and a hue where it says one."""
 
 from collections.abc import Callable
 
@@ -70,6 +70,7 @@ OUTLINES: dict[str, Polygons] = {
     "star": (_regular(5, inner=0.45),),
     "triangle": (_regular(3),),
 }
+HUES = {"red": 0.0, "yellow": 60.0, "green": 120.0, "cyan": 180.0, "blue": 240.0, "magenta": 300.0}  # degrees
 TEXTURES: dict[str, Texture] = {
     "checkered": _checks,
     "dotted": _dots,

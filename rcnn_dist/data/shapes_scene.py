@@ -7,7 +7,7 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Float32, Float64, UInt8
 from rcnn_dist.data.dataset import Objects
-from rcnn_dist.data.shapes_objects import OUTLINES, TEXTURES, coverage, texture_weight
+from rcnn_dist.data.shapes_objects import HUES, OUTLINES, TEXTURES, coverage, texture_weight
 
 _LEAST_VISIBLE = 0.08  # less of a shape than this cannot be told by a person: it is not annotated
 _DIFFICULT_VISIBLE = 0.4
@@ -163,12 +163,12 @@ def _overlap(a: Float64[Array, " 4"], b: Float64[Array, " 4"]) -> float:
 def _paint_shape(rng: np.random.Generator, canvas: Canvas, grain: np.ndarray, shape: Shape) -> Float32[Array, "H W"]:
     """Paints a shape and the shadow it throws; gives its coverage."""
     height, width = canvas.shape[:2]
-    texture_name, outline_name = shape.class_name.split("_")
+    texture_name, outline_name, *hue = shape.class_name.split("_")
     weight = coverage(OUTLINES[outline_name], shape.to_image, height, width)
     shift = np.array([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(-2, 8)]])
     shadow = cv2.GaussianBlur(cv2.warpAffine(weight, shift, (width, height)), (0, 0), rng.uniform(2, 6))
     canvas *= 1 - rng.uniform(0, 0.5) * shadow[..., None]
-    dark, light = _two_colours(rng)
+    dark, light = _two_shades(rng, HUES[hue[0]]) if hue else _two_colours(rng)
     texture = texture_weight(TEXTURES[texture_name], shape.to_image, rng.uniform(2.5, 5), height, width)
     paint = dark + texture[..., None] * (light - dark)
     _blend(canvas, weight, paint * _light(rng, grain, uneven=rng.uniform(0.05, 0.4), rough=rng.uniform(0.02, 0.09)))
@@ -181,6 +181,13 @@ def _two_colours(rng: np.random.Generator) -> tuple[Float32[Array, " 3"], Float3
         first, second = sorted((_colour(rng), _colour(rng)), key=np.mean)
         if np.mean(second) - np.mean(first) > 45:
             return first, second
+
+
+def _two_shades(rng: np.random.Generator, hue: float) -> tuple[Float32[Array, " 3"], Float32[Array, " 3"]]:
+    """A dark and a light colour of about the same hue (degrees)."""
+    shades = [[(hue + rng.uniform(-12, 12)) % 360, rng.uniform(0.55, 0.95), rng.uniform(*value)] for value in ((0.15, 0.4), (0.75, 1.0))]
+    dark, light = cv2.cvtColor(np.array([shades], np.float32), cv2.COLOR_HSV2RGB)[0] * 255
+    return dark, light
 
 
 def _photograph(rng: np.random.Generator, canvas: Canvas) -> UInt8[Array, "H W 3"]:

@@ -75,6 +75,7 @@ def validate(
             for place, (image_id, file) in enumerate(zip(found.ids, looked_at, strict=True)):
                 problems += [Problem(s, kind, image_set, image_id, m) for s, kind, m in _of_image(dataset, image_id, file, found, checks)]
                 on_image(place, len(found.ids))
+    problems += [Problem(severity, kind, name, "", message) for severity, kind, name, message in dataset.quirks(image_sets)]
     problems += _leaks(sets)
     if checks.trains and all(found.ids for found in sets):
         train, *tests = sets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from defusedxml import ElementTree
 
-from rcnn_dist.data.dataset import Objects
+from rcnn_dist.data.dataset import Complete, Objects
 from rcnn_dist.data.ids import check_id
 from rcnn_dist.errors import BadAnnotationError, DataError
 from rcnn_dist.geometry.boxes import half_open_from_voc, voc_from_half_open
@@ -22,7 +22,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = {"": False, "0": False, "1": True}
 
 
-class VocDataset:
+class VocDataset(Complete):
     """A data set in the VOC layout, as `data.dataset.Dataset` promises it; each annotation is parsed once per instance.
 
     `root` holds the folder named by `year` (`VOC2007`), or holds a folder `VOCdevkit` that does; the lists of images are those of
@@ -92,11 +92,7 @@ class VocDataset:
 
     def stated_size(self, image_id: str) -> tuple[int, int] | None:
         """The element `size`; None where there is no annotation, none that can be read, or no whole numbers in it."""
-        try:
-            node = ElementTree.fromstring(self._annotation(image_id) or b"", forbid_dtd=True).find("size")
-            return None if node is None else (int(node.findtext("width") or ""), int(node.findtext("height") or ""))
-        except (ElementTree.ParseError, ValueError, LookupError):
-            return None
+        return parse_size(self._annotation(image_id) or b"")
 
     def fingerprint(self, split: str) -> str:
         """Hex sha256 over the split's ids, in order, and the bytes of their annotations; the pixels take no part."""
@@ -147,6 +143,15 @@ def parse_annotation(data: bytes, source: str) -> Objects:
     for array in (boxes, difficult, truncated):
         array.flags.writeable = False
     return Objects(boxes, tuple(name for _, name, _, _ in parsed), difficult, truncated)
+
+
+def parse_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) as an annotation says; None where it cannot be read, or there are no whole numbers in it."""
+    try:
+        node = ElementTree.fromstring(data, forbid_dtd=True).find("size")
+        return None if node is None else (int(node.findtext("width") or ""), int(node.findtext("height") or ""))
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
 
 
 def _parse_object(node: "Element", where: str) -> tuple[list[float], str, bool, bool]:

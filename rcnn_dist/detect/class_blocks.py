@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float, Float32, Int64
+from rcnn_dist.detect.postprocess import best_of_class
 from rcnn_dist.geometry.nms import grouped_nms
 
 BLOCK = 1024  # classes of one product
@@ -108,6 +109,5 @@ def _best_of_block(scores: Array, start: int, params: BlockParams) -> ClassScore
     region, column = np.divmod(flat, scores.shape[1])
     score = scores.ravel()[flat]
     order = np.lexsort((region, -score, column))
-    rank = np.arange(len(order)) - np.searchsorted(column[order], column[order])
-    best = order[rank < params.max_per_image]
+    best = order[best_of_class(column[order], params.max_per_image)]
     return ClassScores(region[best], column[best] + start, score[best])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float32, Float64, Int64
-from rcnn_dist.detect.postprocess import DetectParams, top_per_class
+from rcnn_dist.detect.postprocess import DetectParams, best_of_class, top_per_class
 from rcnn_dist.geometry.boxes import clip_boxes
 from rcnn_dist.geometry.nms import grouped_nms
 from rcnn_dist.regress.ridge import BoxRegressor, predict_deltas
@@ -75,16 +75,22 @@ def detect_regions(
     size: tuple[int, int],
     params: DetectParams,
 ) -> Detections:
-    """The detections of one image in VOC's order: the best of each class, regressed, clipped, then suppressed.
+    """The detections of one image: the best of each class, regressed, clipped, then suppressed; in ILSVRC's order suppressed before, too.
 
     Args:
         boxes: proposals only; ground truth never competes.
         regression_features: of the regressors' layer, scaled as in training.
         size: (width, height) of the image.
 
-    Paper: §2.2, §3.5. Reference: rcnn_test.m, rcnn_test_bbox_regressor.m, imdb_eval_voc.m.
+    Paper: §2.2, §3.5. Reference: rcnn_test.m (branches master and ilsvrc), rcnn_test_bbox_regressor.m, imdb_eval_voc.m.
     """
-    region, class_index, score = top_per_class(scores, params.max_per_image, params.min_score)
+    before_cap = len(scores) if params.order == "ilsvrc" else params.max_per_image
+    region, class_index, score = top_per_class(scores, before_cap, params.min_score)
+    if params.order == "ilsvrc":
+        apart = grouped_nms(boxes[region], score, class_index, params.nms_thresholds(detector.classes)[class_index])
+        region, class_index, score = region[apart], class_index[apart], score[apart]
+        best = best_of_class(class_index, params.max_per_image)
+        region, class_index, score = region[best], class_index[best], score[best]
     proposals = boxes[region]
     regressed = proposals.copy()
     for index, regressor in detector.regressors.items():

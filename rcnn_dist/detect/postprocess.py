@@ -3,19 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from rcnn_dist.arrays import Array, Float, Float32, Float64, Int64
+from rcnn_dist.arrays import Array, Bool, Float, Float32, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)
 class DetectParams:
     max_per_image: int = 100  # per class, before NMS; this and the next: rcnn_test.m
     max_per_set_per_image: int = 40  # per class, on average over the set
+    max_per_set: int | None = None  # per class, in place of that average; ILSVRC: 30,000
     nms_threshold: float = 0.3  # imdb_eval_voc.m
     nms_by_class: Mapping[str, float] = field(default_factory=dict)  # thresholds of single classes instead
     min_score: float = -math.inf  # rcnn_test.m starts there; the demo uses -1, ILSVRC -1.5
+    order: Literal["voc", "ilsvrc"] = "voc"  # ilsvrc: non-maximum suppression comes before max_per_image, and again after regression
 
     def nms_thresholds(self, classes: Sequence[str]) -> Float64[Array, "C"]:
         """The threshold of each class."""
@@ -38,12 +41,21 @@ def top_per_class(
     return regions[classes, ranks], classes, best[classes, ranks]
 
 
-def set_cap_threshold(scores: Float[Array, "K"], n_images: int, per_image: int) -> float:
-    """The score from which on (inclusively) a class's detections of a whole set are kept: its per_image * n_images best.
+def set_cap(params: DetectParams, n_images: int) -> int:
+    """How many detections of a class a set of n_images keeps."""
+    return params.max_per_set_per_image * n_images if params.max_per_set is None else params.max_per_set
+
+
+def best_of_class(class_index: Int64[Array, "K"], count: int) -> Bool[Array, "K"]:
+    """Mask of the first `count` rows of each class; rows are ordered by class."""
+    return np.arange(len(class_index)) - np.searchsorted(class_index, class_index) < count
+
+
+def set_cap_threshold(scores: Float[Array, "K"], limit: int) -> float:
+    """The score from which on (inclusively) a class's detections of a whole set are kept: its `limit` best.
 
     Minus infinity while there are no more than that many. Equal scores at the threshold are all kept, as in the original.
 
     Reference: rcnn_test.m.
     """
-    limit = per_image * n_images
     return float(np.partition(scores, -limit)[-limit]) if len(scores) > limit else -math.inf

@@ -1,4 +1,4 @@
-"""The verdict on all classes: from detections and objects to AP, mAP and VOC's results files (paper §2.4)."""
+"""The verdict on all classes: from detections and objects to AP, mAP and the files that VOC's and ILSVRC's kits take (paper §2.4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import numpy as np
 from rcnn_dist.arrays import Array, Bool, Float32, Float64, Int64
 from rcnn_dist.evaluate.average_precision import average_precision, precision_recall
 from rcnn_dist.evaluate.coco import match_coco
+from rcnn_dist.evaluate.ilsvrc import match_ilsvrc
 from rcnn_dist.evaluate.matching import Matches, match_voc
 from rcnn_dist.geometry.boxes import voc_from_half_open
 
-Variant = Literal["voc07", "area", "coco"]
+Variant = Literal["voc07", "area", "coco", "ilsvrc"]
 VARIANTS: tuple[Variant, ...] = ("voc07", "area", "coco")
 
 
@@ -37,7 +38,7 @@ class ClassObjects:
 
 @dataclass(frozen=True, slots=True)
 class ClassResult:
-    """How one class's detections fare: matches and curve by VOC's rules, AP by each variant's own."""
+    """How one class's detections fare: matches and curve by VOC's rules or ILSVRC's, AP by each variant's own."""
 
     matches: Matches
     recall: Float64[Array, "K"]
@@ -45,18 +46,27 @@ class ClassResult:
     ap: Mapping[Variant, float]  # NaN: no object to find
 
 
-def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: float) -> ClassResult:
+def variants(chosen: Variant) -> tuple[Variant, ...]:
+    """The variants that are computed where one is chosen: those of VOC and COCO, and ILSVRC's where that is it."""
+    return (*VARIANTS, "ilsvrc") if chosen == "ilsvrc" else VARIANTS
+
+
+def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: float, chosen: Variant = "voc07") -> ClassResult:
     """Matches, curve and AP of one class; a class without objects that are not difficult has the AP NaN."""
     both = (detections.image, detections.boxes, detections.scores, objects.image, objects.boxes, objects.difficult, min_iou)
     matches = match_voc(*both)
     recall, precision = precision_recall(matches)
     if not matches.n_positives:
-        return ClassResult(matches, recall, precision, dict.fromkeys(VARIANTS, float("nan")))
+        return ClassResult(matches, recall, precision, dict.fromkeys(variants(chosen), float("nan")))
     ap: dict[Variant, float] = {
         "voc07": average_precision(recall, precision, "voc07"),
         "area": average_precision(recall, precision, "area"),
     }
     ap["coco"] = average_precision(*precision_recall(match_coco(*both)), "coco")
+    if chosen == "ilsvrc":
+        matches = match_ilsvrc(*both[:5])
+        recall, precision = precision_recall(matches)
+        ap["ilsvrc"] = average_precision(recall, precision, "area")
     return ClassResult(matches, recall, precision, ap)
 
 
@@ -66,10 +76,29 @@ def mean_average_precision(results: Mapping[str, ClassResult], variant: Variant)
     return float(np.mean(values)) if values else float("nan")
 
 
+def median_average_precision(results: Mapping[str, ClassResult]) -> float:
+    """Median AP over the classes that have objects; NaN where none has."""
+    values = [r.ap["ilsvrc"] for r in results.values() if not np.isnan(r.ap["ilsvrc"])]
+    return float(np.median(values)) if values else float("nan")
+
+
 def results_file(detections: ClassDetections, image_ids: Sequence[str]) -> str:
     """The devkit's `comp4_det_test_<class>.txt`: image id, score, box in VOC's 1-based inclusive pixels, one line each."""
     boxes = voc_from_half_open(detections.boxes)
     return "".join(
         f"{image_ids[image]} {score:.6f} " + " ".join(f"{edge:.6f}" for edge in box) + "\n"
+        for image, score, box in zip(detections.image, detections.scores.tolist(), boxes.tolist(), strict=True)
+    )
+
+
+def submission_lines(detections: ClassDetections, class_id: int, image_numbers: Sequence[int]) -> str:
+    """One class's lines of the submission: image, class, score, box in 1-based inclusive pixels.
+
+    Args:
+        image_numbers: of each image of the set: its number in the kit's list.
+    """
+    boxes = voc_from_half_open(detections.boxes)
+    return "".join(
+        f"{image_numbers[image]} {class_id} {score:.6f} " + " ".join(f"{edge:.3f}" for edge in box) + "\n"
         for image, score, box in zip(detections.image, detections.scores.tolist(), boxes.tolist(), strict=True)
     )

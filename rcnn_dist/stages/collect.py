@@ -97,6 +97,8 @@ class CollectWork:
             positives.add(features[svm_layer][region], of_class)
             if regress.enabled:
                 region, target = regression_pairs(labels, regress.min_iou, regress.shared)
+                if not self._run.dataset.exhaustive(image_id):  # the original trains regressors on completely annotated images alone
+                    region, target = region[:0], target[:0]
                 targets = encode_targets(labels.boxes[region], labels.boxes[target])
                 classes = np.full(len(target), ALL_CLASSES) if regress.shared else labels.gt_class[target]
                 pairs.add(features[regress.layer][region], classes, targets)

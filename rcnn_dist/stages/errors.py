@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.detect.postprocess import set_cap_threshold
+from rcnn_dist.detect.postprocess import set_cap, set_cap_threshold
 from rcnn_dist.errors import MissingShardError
 from rcnn_dist.evaluate.error_cost import cost_json, judge_mistakes, mistake_costs
 from rcnn_dist.evaluate.error_modes import (
@@ -77,7 +77,7 @@ def blame(run: Run, found: "Evaluation") -> dict[str, Any]:
     missed = {name: _missed_rows(result, found.objects[name].difficult) for name, result in found.results.items()}
     url = files.join(detect.folder(run), "test")
     rows = detections_by_class(url, run.classes, found.image_ids)
-    limit = run.config.detect.max_per_set_per_image
+    limit = set_cap(run.config.detect, len(found.image_ids))
     per_image = {name: _rows_by_image(rows[name], len(found.image_ids), limit) for name in missed}
     causes: dict[str, Counter[str]] = {name: Counter() for name in missed}
     stage, numbers = propose.ProposeStage(run), {image_id: i for i, image_id in enumerate(found.image_ids)}
@@ -139,7 +139,7 @@ def _missed_rows(result: ClassResult, difficult: Array) -> Array:
 
 def _rows_by_image(rows: DetectionRows, n_images: int, limit: int) -> list[Array]:
     """The rows of each image that the cap over the whole set leaves, as in the evaluation."""
-    best = np.flatnonzero(rows.scores >= set_cap_threshold(rows.scores, n_images, limit))
+    best = np.flatnonzero(rows.scores >= set_cap_threshold(rows.scores, limit))
     order = best[np.argsort(rows.image[best], kind="stable")]
     return np.split(order, np.searchsorted(rows.image[order], np.arange(1, n_images)))
 

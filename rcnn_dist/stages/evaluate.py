@@ -1,4 +1,4 @@
-"""Stage evaluate: detections against annotations by VOC's rules, results files, `evaluation/metrics.json` and `errors.json`."""
+"""Stage evaluate: detections against annotations by VOC's rules or ILSVRC's, results files, `evaluation/metrics.json` and `errors.json`."""
 
 import io
 import json
@@ -10,17 +10,19 @@ from urllib.parse import quote
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.detect.postprocess import set_cap_threshold
+from rcnn_dist.detect.postprocess import set_cap, set_cap_threshold
 from rcnn_dist.errors import BadAnnotationError
 from rcnn_dist.evaluate.operating_points import operating_points
 from rcnn_dist.evaluate.voc import (
-    VARIANTS,
     ClassDetections,
     ClassObjects,
     ClassResult,
     evaluate_class,
     mean_average_precision,
+    median_average_precision,
     results_file,
+    submission_lines,
+    variants,
 )
 from rcnn_dist.stages import detect, train
 from rcnn_dist.stages.base import Executor, Progress
@@ -34,6 +36,7 @@ METRICS = "metrics.json"
 OPERATING_POINTS = "operating_points.json"
 ERRORS = "errors.json"
 ARCHIVE = "results.tar.gz"
+SUBMISSION = "submission.txt"  # of ILSVRC
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,13 @@ class EvaluateStage:
         progress.finish()
 
     def _write_results(self, found: Evaluation) -> None:
-        """The devkit's text files, and an archive in the layout that its server takes."""
+        """The devkit's text files, and an archive in the layout that its server takes; ILSVRC's kit takes one file."""
+        if self._run.config.evaluate.variant == "ilsvrc":
+            ids = {name: number for number, name in enumerate(self._run.dataset.class_names or self._run.classes, start=1)}
+            numbers = range(1, len(found.image_ids) + 1)
+            lines = "".join(submission_lines(found.detections[name], ids[name], numbers) for name in self._run.classes)
+            files.write_bytes(files.join(folder(self._run), SUBMISSION), lines.encode())
+            return
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w:gz") as archive:
             for name in self._run.classes:
@@ -94,19 +103,21 @@ def evaluate(run: Run) -> Evaluation:
     detect.DetectStage(run).require("test")
     url = files.join(detect.folder(run), "test")
     image_ids = run.image_ids("test")
-    limit = run.config.detect.max_per_set_per_image
+    excluded = excluded_images(run)
     kept, unregressed = {}, {}
     for name, rows in detections_by_class(url, run.classes, image_ids).items():
-        best = rows.scores >= set_cap_threshold(rows.scores, len(image_ids), limit)
+        best = rows.scores >= set_cap_threshold(rows.scores, set_cap(run.config.detect, len(image_ids)))
+        best &= ~np.isin(rows.image, excluded[name])
         kept[name] = _select(rows.image, rows.boxes, rows.scores, best & rows.kept)
         unregressed[name] = _select(rows.image, rows.proposals, rows.scores, best & rows.kept_unregressed)
-    objects, min_iou = annotated_objects(run), run.config.evaluate.min_iou
+    objects = {name: _leave_out(own, excluded[name]) for name, own in annotated_objects(run).items()}
+    min_iou, chosen = run.config.evaluate.min_iou, run.config.evaluate.variant
     return Evaluation(
         image_ids,
         kept,
         objects,
-        {name: evaluate_class(kept[name], objects[name], min_iou) for name in objects},
-        {name: evaluate_class(unregressed[name], objects[name], min_iou) for name in objects},
+        {name: evaluate_class(kept[name], objects[name], min_iou, chosen) for name in objects},
+        {name: evaluate_class(unregressed[name], objects[name], min_iou, chosen) for name in objects},
     )
 
 
@@ -118,18 +129,22 @@ def metrics(run: Run, found: Evaluation) -> dict[str, Any]:
         "images": len(found.image_ids),
         "classes": list(run.classes),
         "detections": {name: len(rows.scores) for name, rows in found.detections.items()},
-        "archive": ARCHIVE,
+        "archive": SUBMISSION if run.config.evaluate.variant == "ilsvrc" else ARCHIVE,
     }
     if found.results:
+        computed = variants(run.config.evaluate.variant)
         content |= {
             "variant": run.config.evaluate.variant,
             "min_iou": run.config.evaluate.min_iou,
-            "mAP": {v: _number(mean_average_precision(found.results, v)) for v in VARIANTS},
-            "mAP_without_regression": {v: _number(mean_average_precision(found.unregressed, v)) for v in VARIANTS},
-            "ap": {name: {v: _number(r.ap[v]) for v in VARIANTS} for name, r in found.results.items()},
-            "ap_without_regression": {name: {v: _number(r.ap[v]) for v in VARIANTS} for name, r in found.unregressed.items()},
+            "mAP": {v: _number(mean_average_precision(found.results, v)) for v in computed},
+            "mAP_without_regression": {v: _number(mean_average_precision(found.unregressed, v)) for v in computed},
+            "ap": {name: {v: _number(r.ap[v]) for v in computed} for name, r in found.results.items()},
+            "ap_without_regression": {name: {v: _number(r.ap[v]) for v in computed} for name, r in found.unregressed.items()},
             "objects": {name: r.matches.n_positives for name, r in found.results.items()},
         }
+    if found.results and run.config.evaluate.variant == "ilsvrc":
+        both = {"median_AP": found.results, "median_AP_without_regression": found.unregressed}
+        content |= {key: _number(median_average_precision(results)) for key, results in both.items()}
     return content
 
 
@@ -140,6 +155,21 @@ def operating_points_json(run: Run, found: Evaluation) -> dict[str, Any]:
         ranked = found.detections[name].scores[result.matches.order]
         classes[name] = operating_points(ranked, result.precision).tolist()
     return {"models": run.relative(train.folder(run)), "classes": classes}
+
+
+def excluded_images(run: Run) -> dict[str, Array]:
+    """Class -> the test images for which it is not judged."""
+    excluded: dict[str, list[int]] = {name: [] for name in run.classes}
+    for number, image_id in enumerate(run.image_ids("test")):
+        for name in run.dataset.excluded(image_id) & excluded.keys():
+            excluded[name].append(number)
+    return {name: np.array(numbers, np.int64) for name, numbers in excluded.items()}
+
+
+def _leave_out(objects: ClassObjects, images: Array) -> ClassObjects:
+    keep = ~np.isin(objects.image, images)
+    truncated = None if objects.truncated is None else objects.truncated[keep]
+    return ClassObjects(objects.image[keep], objects.boxes[keep], objects.difficult[keep], truncated)
 
 
 def _number(value: float) -> float | None:

@@ -1,6 +1,6 @@
 """NMS thresholds from the detections of a run whose test split is a validation set."""
 
-from rcnn_dist.detect.postprocess import set_cap_threshold
+from rcnn_dist.detect.postprocess import set_cap, set_cap_threshold
 from rcnn_dist.evaluate.nms_tuning import best_nms_threshold
 from rcnn_dist.evaluate.voc import ClassDetections
 from rcnn_dist.stages import detect
@@ -20,7 +20,7 @@ def tune_nms(run: Run) -> dict[str, float]:
     config, image_ids = run.config, run.image_ids("test")
     objects, found = annotated_objects(run), {}
     for name, rows in detections_by_class(files.join(detect.folder(run), "test"), run.classes, image_ids).items():
-        best = rows.scores >= set_cap_threshold(rows.scores, len(image_ids), config.detect.max_per_set_per_image)
+        best = rows.scores >= set_cap_threshold(rows.scores, set_cap(config.detect, len(image_ids)))
         detections = ClassDetections(rows.image[best], rows.boxes[best], rows.scores[best])
         default = config.detect.nms_threshold
         found[name] = best_nms_threshold(detections, objects[name], config.evaluate.min_iou, default) if name in objects else default

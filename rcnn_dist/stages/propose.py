@@ -74,7 +74,7 @@ class ProposeWorker(ShardWorker):
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         source = ProposalSource(self._run.config.proposals, task.wanted)
-        for image_id, image in read_images(self._run, task.wanted, shard, NAME):
+        for image_id, image in self._searched(task, shard):
             try:
                 with shard.timed("compute"):
                     boxes = source.boxes(image_id, image)
@@ -91,6 +91,14 @@ class ProposeWorker(ShardWorker):
                 **box_columns(boxes),
             }
             shard.add(image_id, make_table(PROPOSALS, columns))
+
+    def _searched(self, task: ShardTask, shard: ShardWriter) -> Iterator[tuple[str, Array]]:
+        """The images that are searched, in order; one that is not annotated completely has no proposals and is not read (paper §4.2)."""
+        for image_id in task.wanted:
+            if self._run.dataset.exhaustive(image_id):
+                yield from read_images(self._run, (image_id,), shard, NAME)
+            else:
+                shard.add(image_id, PROPOSALS.empty_table())
 
 
 def read_images(run: Run, image_ids: tuple[str, ...], shard: ShardWriter, stage: str) -> Iterator[tuple[str, Array]]:

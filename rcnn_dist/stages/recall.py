@@ -43,7 +43,7 @@ def measure_recall(run: Run, split: str) -> RunRecall:
     found, counts = [], []
     for task in stage.tasks(split):
         for image_id, table in read_images(stage.folder(split), task.part):
-            objects = _objects(run, image_id)
+            objects = _objects(run, image_id) if run.dataset.exhaustive(image_id) else None
             if objects is not None:
                 easy = ~objects.difficult
                 classes = [numbers.setdefault(name, len(numbers)) for name, kept in zip(objects.classes, easy, strict=True) if kept]

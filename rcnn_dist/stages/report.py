@@ -4,7 +4,7 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from rcnn_dist.evaluate.voc import VARIANTS
+from rcnn_dist.evaluate.voc import Variant, variants
 from rcnn_dist.report import Curve, Failure, Refit, ReportData, StageTiming, published_rows, render_report
 from rcnn_dist.stages import train
 from rcnn_dist.stages.base import Executor, Progress
@@ -65,10 +65,12 @@ def report_data(run: Run) -> ReportData:
 
 def _ap(run: Run, found: Evaluation) -> dict[str, dict[str, float]]:
     tables: dict[str, dict[str, float]] = {}
+    chosen = run.config.evaluate.variant
     if found.results:
-        tables |= {variant: {name: r.ap[variant] for name, r in found.results.items()} for variant in VARIANTS}
+        tables |= {variant: {name: r.ap[variant] for name, r in found.results.items()} for variant in variants(chosen)}
     if found.results and run.config.regress.enabled:
-        tables["voc07 without regression"] = {name: r.ap["voc07"] for name, r in found.unregressed.items()}
+        shown: Variant = "ilsvrc" if chosen == "ilsvrc" else "voc07"
+        tables[f"{shown} without regression"] = {name: r.ap[shown] for name, r in found.unregressed.items()}
     return tables
 
 

@@ -40,7 +40,8 @@ class Run:
         if data.root is None:
             raise ConfigError(f"data.root is not set: add --set data.root=PATH, {layout.root}")
         image_sets = tuple(self.image_set(split) for split in self.splits)
-        return layout.open(Source(data.root, image_sets, data.year, data.column, data.task))
+        made = files.join(self.url, "lists")
+        return layout.open(Source(data.root, image_sets, data.year, data.column, data.task, data.lists, made, data.seed))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -49,8 +50,8 @@ class Run:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Class names: the configured ones, else those of the training annotations, sorted."""
-        return self.annotated_classes if self.config.data.classes is None else self.config.data.classes
+        """Class names: the configured ones, else the data set's own, else those of the training annotations, sorted."""
+        return self.config.data.classes or self.dataset.class_names or self.annotated_classes
 
     @cached_property
     def annotated_classes(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_dist.classify.mining import wave_ranges
+from rcnn_dist.classify.mining import mined_images, wave_ranges
 from rcnn_dist.errors import ConfigError, DataError
 from rcnn_dist.features.scaling import mean_norm, sample_rows
 from rcnn_dist.regress.ridge import BoxRegressor
@@ -121,8 +121,10 @@ class TrainStage:
         return {layer: mean_norm(np.array([v for shard in norms for v in shard[layer]]))[0] for layer in norms[0]}
 
     def _mine(self, executor: Executor, progress: Progress, markers: Sequence[Marker], norm: float) -> MiningState:
-        """One pass over the training images, in set order."""
-        images = [(m.part, image_id) for m in markers for image_id, n in m.images if n]
+        """One pass over the training images that may be mined, in set order."""
+        exhaustive = self._run.dataset.exhaustive
+        images = [(m.part, image_id) for m in markers for image_id, n in m.images if n and exhaustive(image_id)]
+        images = [images[i] for i in mined_images(len(images), self._run.config.mining)]
         waves = wave_ranges(len(images), self._run.config.mining.wave_images)
         positives = self._positive_files(markers)
         state = MiningState.latest(self._scratch) or MiningState.fresh([len(urls) for urls in positives], self._feature_size(markers))

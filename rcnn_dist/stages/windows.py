@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.data.images import decode_image
+from rcnn_dist.data.images import decode_image, image_size
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
 from rcnn_dist.finetune.window_file import ImageWindows, format_window_file, parse_window_file
 from rcnn_dist.finetune.windows import LEFT_OUT, WindowSet, best_class, foreground_labels
@@ -47,7 +47,11 @@ def image_windows(run: Run) -> Iterator[ImageWindows]:
     stage.require("train")
     for task in stage.tasks("train"):
         for image_id, table in read_rows(stage.folder("train"), task.part):
-            width, height = (int(table[side][0].as_py()) for side in ("width", "height"))
+            url = run.dataset.image_url(image_id)
+            if table.num_rows:
+                width, height = (int(table[side][0].as_py()) for side in ("width", "height"))
+            else:
+                width, height = image_size(files.read_bytes(url))
             proposals = boxes_of(table)[: run.config.extract.max_proposals]
             try:
                 gt_boxes, gt_class = _ground_truth(run, image_id, width, height)
@@ -55,7 +59,7 @@ def image_windows(run: Run) -> Iterator[ImageWindows]:
                 continue
             boxes = np.concatenate([gt_boxes, proposals])
             label, overlap = best_class(class_overlap(boxes, gt_boxes, gt_class, len(run.classes)))
-            yield ImageWindows(run.dataset.image_url(image_id), height, width, boxes, label, overlap)
+            yield ImageWindows(url, height, width, boxes, label, overlap)
 
 
 def export_windows(run: Run, out: str) -> list[str]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rcnn_dist.classify.mining import ClassCache, MiningParams, kept_after_eviction, wanted_negatives, wave_ranges
+from rcnn_dist.classify.mining import ClassCache, MiningParams, kept_after_eviction, mined_images, wanted_negatives, wave_ranges
 
 PARAMS = MiningParams()
 
@@ -108,3 +108,11 @@ def test_caches_agree_with_a_set_of_keys():
             cache.after_fit(keep)
             slow, counted = [key for key, stays in zip(slow, keep, strict=True) if stays], 0
     assert [tuple(key) for key in cache.keys.tolist()] == slow
+
+
+def test_images_that_are_mined():
+    np.testing.assert_array_equal(mined_images(5, MiningParams()), np.arange(5))
+    np.testing.assert_array_equal(mined_images(5, MiningParams(max_images=5)), np.arange(5))
+    some = mined_images(100, MiningParams(max_images=7))
+    assert len(set(some.tolist())) == 7 and (np.diff(some) > 0).all() and some.tolist() != list(range(7))
+    assert len(mined_images(0, MiningParams(max_images=3))) == 0

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from rcnn_dist.detect.postprocess import DetectParams, set_cap_threshold, top_per_class
+from rcnn_dist.detect.postprocess import DetectParams, set_cap, set_cap_threshold, top_per_class
 from rcnn_dist.geometry.nms import grouped_nms, nms
 
 
@@ -88,17 +88,17 @@ def test_nms_of_nothing():
 
 def test_cap_by_hand():
     scores = np.array([3, 1, 2, 5, 4], dtype=np.float32)
-    assert set_cap_threshold(scores, 2, 1) == 4
-    assert set_cap_threshold(scores, 1, 5) == -math.inf
-    assert set_cap_threshold(np.ones(9, np.float32), 1, 2) == 1  # ties at the threshold all stay
+    assert set_cap_threshold(scores, 2) == 4
+    assert set_cap_threshold(scores, 5) == -math.inf
+    assert set_cap_threshold(np.ones(9, np.float32), 2) == 1  # ties at the threshold all stay
 
 
 def test_cap_keeps_the_best_of_the_set():
     scores = np.random.default_rng(3).normal(size=500).astype(np.float32)
     params = DetectParams()
-    threshold = set_cap_threshold(scores, 7, params.max_per_set_per_image)
+    threshold = set_cap_threshold(scores, set_cap(params, 7))
     np.testing.assert_array_equal(np.sort(scores[scores >= threshold]), np.sort(scores)[-280:])
 
 
 def test_cap_of_nothing():
-    assert set_cap_threshold(np.zeros(0, np.float32), 0, 40) == -math.inf
+    assert set_cap_threshold(np.zeros(0, np.float32), 0) == -math.inf

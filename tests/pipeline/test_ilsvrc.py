@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rcnn_dist import driver
+from rcnn_dist.config import load_config
+from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
+from rcnn_dist.stages import collect, extract, propose, train
+from rcnn_dist.stages.detect import DetectStage
+from rcnn_dist.stages.evaluate import evaluate
+from rcnn_dist.stages.windows import image_windows
+from rcnn_dist.store.query import detections_by_class
+from rcnn_dist.store.shards import read_images, read_markers
+from rcnn_dist.store.tables import boxes_of
+
+N_CLASSES = 10
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ilsvrc")
+    generate_ilsvrc(str(root / "data"), IlsvrcShapesParams(classes=N_CLASSES, val=36, test=1, positive=2))
+    settings = [f"data.root={root / 'data'}", f"run.dir={root / 'run'}", "runtime.executor=in_process", "data.train=val1+train2"]
+    settings += ["extract.max_proposals=60", "mining.max_images=12", "run.shard_images=8"]
+    return driver.run_stages(load_config("configs/ilsvrc2013_shapes.yaml", settings))
+
+
+def split_ids(run):
+    ids = run.image_ids("train")
+    return [i for i in ids if run.dataset.exhaustive(i)], [i for i in ids if not run.dataset.exhaustive(i)]
+
+
+def test_the_whole_job_ends_with_an_ap_by_the_kits_rules(run):
+    metrics = json.loads(Path(run.url, "evaluation", "metrics.json").read_text())
+    assert metrics["variant"] == "ilsvrc" and metrics["images"] == len(run.image_ids("test"))
+    assert 0 < metrics["mAP"]["ilsvrc"] <= 1 and 0 <= metrics["median_AP"] <= 1
+    assert set(metrics["ap"]) <= set(run.classes) and len(run.classes) == N_CLASSES
+    page = Path(run.url, "report", "index.html").read_text()
+    assert "ILSVRC2013 val2" in page
+    lines = Path(run.url, "evaluation", metrics["archive"]).read_text().splitlines()
+    assert len(lines) == sum(metrics["detections"].values()) and {len(line.split()) for line in lines} == {7}
+
+
+def test_train_images_have_ground_truth_alone(run):
+    complete, partial = split_ids(run)
+    assert complete and partial
+    n_proposals = {
+        i: t.num_rows for m in read_markers(f"{propose.folder(run)}/train") for i, t in read_images(f"{propose.folder(run)}/train", m.part)
+    }
+    rows = {i: t for m in read_markers(f"{extract.folder(run)}/train") for i, t in read_images(f"{extract.folder(run)}/train", m.part)}
+    assert all(n_proposals[i] == 0 and all(rows[i]["is_ground_truth"].to_pylist()) for i in partial)
+    assert all(n_proposals[i] > 0 and not all(rows[i]["is_ground_truth"].to_pylist()) for i in complete)
+    windows = {Path(w.path).stem: w for w in image_windows(run)}
+    assert all((windows[Path(i).stem].label > 0).all() and len(windows[Path(i).stem].label) for i in partial), (
+        "foreground, never background"
+    )
+
+
+def test_negatives_and_pairs_come_from_completely_annotated_images(run, monkeypatch):
+    complete, _ = split_ids(run)
+    scanned, picked = [], []
+    real_scan, real_pairs = train.mine.ScanWork.run, collect.encode_targets
+    monkeypatch.setattr(train.mine.ScanWork, "run", lambda self, task: (scanned.extend(task.image_ids), real_scan(self, task))[1])
+    monkeypatch.setattr(collect, "encode_targets", lambda a, b: (picked.append(len(a)), real_pairs(a, b))[1])
+    settings = replace(run.config.classify, cost=0.09)  # other models of the same features
+    driver.run_stages(run.config.model_copy(update={"classify": settings}), ["train"])
+    assert len(scanned) == len(set(scanned)) == 12 and set(scanned) < set(complete), "each image that is mined is read once"
+    assert scanned == [i for i in run.image_ids("train") if i in scanned]
+    n_trained_on = len([n for n in picked if n])
+    assert 0 < n_trained_on <= len(complete)
+
+
+def test_detections_are_apart_before_and_after_regression(run):
+    stage = DetectStage(run)
+    stage.require("test")
+    rows = detections_by_class(stage.folder("test"), run.classes, run.image_ids("test"))
+    assert all(one.kept_unregressed.all() and (one.scores > -1.5).all() for one in rows.values())
+    assert any(not one.kept.all() for one in rows.values()), "regressed boxes meet"
+
+
+def test_what_is_blacklisted_is_not_judged(run):
+    class Blacklisting:
+        def __init__(self, dataset, image_id, name):
+            self._dataset, self._image_id, self._name = dataset, image_id, name
+
+        def excluded(self, image_id):
+            return frozenset({self._name}) if image_id == self._image_id else frozenset()
+
+        def __getattr__(self, name):
+            return getattr(self._dataset, name)
+
+    before = evaluate(run)
+    name = next(n for n, o in before.objects.items() if len(o.image))
+    number = int(before.objects[name].image[0])
+    other = run.with_classes(run.classes)
+    other.__dict__["dataset"] = Blacklisting(run.dataset, run.image_ids("test")[number], name)
+    after = evaluate(other)
+    assert number not in after.objects[name].image and number not in after.detections[name].image
+    assert len(after.objects[name].image) < len(before.objects[name].image)
+    assert all(np.array_equal(after.detections[n].scores, before.detections[n].scores) for n in run.classes if n != name)
+
+
+def test_proposals_were_searched_at_width_500_and_lie_in_the_image(run):
+    assert run.config.proposals.selective_search.resize_width == 500
+    url = f"{propose.folder(run)}/test"
+    boxes = [boxes_of(t) for m in read_markers(url) for _, t in read_images(url, m.part)]
+    assert any((b % 1 != 0).any() for b in boxes), "scaled back from width 500, not rounded"
