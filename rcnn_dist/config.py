@@ -29,7 +29,7 @@ from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
 from rcnn_dist.ranges import check_ranges
 from rcnn_dist.regress.ridge import BoxRegressionParams
-from rcnn_dist.segment.params import MaskParams
+from rcnn_dist.segment.params import MaskParams, PasteParams, RegressorParams
 
 StageName = Literal[
     "propose", "finetune", "extract", "train", "detect", "evaluate", "report", "masks", "regions", "svr", "segment", "accuracy"
@@ -169,6 +169,8 @@ class RunConfig(BaseModel):
     regress: RegressSection = RegressSection()
     detect: DetectParams = DetectParams()
     evaluate: EvaluateSection = EvaluateSection()
+    svr: RegressorParams = RegressorParams()
+    segment: PasteParams = PasteParams()
     runtime: RuntimeSection = RuntimeSection()
 
     def to_yaml(self) -> str:

@@ -17,7 +17,7 @@ from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.events import Observed, observed
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
-from rcnn_dist.stages import detect, evaluate, extract, finetune, masks, propose, regions, report, train
+from rcnn_dist.stages import accuracy, detect, evaluate, extract, finetune, masks, propose, regions, report, segment, svr, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
 from rcnn_dist.stages.checkpoints import watched
 from rcnn_dist.stages.pretrain import NETWORK, Pretraining
@@ -25,7 +25,7 @@ from rcnn_dist.stages.record import CONFIG, record_stage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 
-_MODEL_FOLDERS = {finetune.NAME: finetune.folder, train.NAME: train.folder}
+_MODEL_FOLDERS = {finetune.NAME: finetune.folder, train.NAME: train.folder, svr.NAME: svr.folder}
 _STAGES: dict[str, Callable[[Run], Stage]] = {
     propose.NAME: propose.ProposeStage,
     finetune.NAME: finetune.FinetuneStage,
@@ -36,6 +36,9 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
     report.NAME: report.ReportStage,
     masks.NAME: masks.MasksStage,
     regions.NAME: regions.RegionsStage,
+    svr.NAME: svr.SvrStage,
+    segment.NAME: segment.SegmentStage,
+    accuracy.NAME: accuracy.AccuracyStage,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from rcnn_dist.stages import evaluate, extract, report
+from rcnn_dist.stages import accuracy, evaluate, extract, report
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import MANIFEST, read_signed
@@ -18,6 +18,8 @@ def print_summary(run: Run, stages: Sequence[str]) -> None:
         _print_features(run)
     if report.NAME in stages:
         print(f"report: {report.page_url(run)}")
+    if accuracy.NAME in stages:
+        _print_accuracy(run)
     if evaluate.NAME not in stages:
         return
     metrics = json.loads(files.read_bytes(files.join(evaluate.folder(run), evaluate.METRICS)))
@@ -39,6 +41,24 @@ def print_summary(run: Run, stages: Sequence[str]) -> None:
         without = _decimal(metrics["median_AP_without_regression"])
         print(f"median AP {_decimal(metrics['median_AP'])}, without regression {without}")
     print(f"mAP {_decimal(metrics['mAP'][variant])} {variant}")
+
+
+def _print_accuracy(run: Run) -> None:
+    """Accuracy by method and class; the last line is `mean accuracy 0.479 full+fg fc6` where there is a number."""
+    metrics = json.loads(files.read_bytes(files.join(evaluate.folder(run), accuracy.METRICS)))
+    print(f"report: {report.page_url(run)}")
+    print(f"label maps: {files.join(evaluate.folder(run), metrics['archive'])}")
+    if not metrics["annotated"]:
+        print(f"{metrics['data']} {metrics['split']} has no annotated masks: no accuracy")
+        return
+    table = Table("label", *metrics["methods"], title=f"Segmentation accuracy on {metrics['data']} {metrics['split']}")
+    table.columns[0].no_wrap = True
+    for label in metrics["labels"]:
+        table.add_row(label, *(_decimal(found["accuracy"][label]) for found in metrics["methods"].values()))
+    table.add_section()
+    table.add_row("mean", *(_decimal(found["mean"]) for found in metrics["methods"].values()))
+    Console().print(table)
+    print(f"mean accuracy {_decimal(metrics['methods'][metrics['method']]['mean'])} {metrics['method']}")
 
 
 def _print_features(run: Run) -> None:

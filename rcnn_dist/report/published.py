@@ -10,6 +10,11 @@ from rcnn_dist.report.page import PublishedRow
 _VOC2007 = (("table2_voc2007_test.csv", "Table 2, voc07"), ("table3_voc2007_test.csv", "Table 3, voc07"))
 _VOC2010 = (("table1_voc2010_test.csv", "Table 1, area"),)
 _TABLES = {"voc2007test": _VOC2007, "voc2010test": _VOC2010}
+_SEGMENTATION = {
+    "voc2011val": (("table5_voc2011_val_seg_means.csv", "Table 5"), ("table7_voc2011_val_seg.csv", "Table 7")),
+    "voc2011test": (("table6_voc2011_test_seg.csv", "Table 6"),),
+}
+_ABOUT = ("strategy", "layer")
 
 
 def published_rows(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow, ...]:
@@ -25,7 +30,20 @@ def published_rows(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow
     return tuple(row for row in rows if sorted(row.values) == sorted(classes))
 
 
-def read_published(file: str, source: str = "") -> dict[str, PublishedRow]:
+def published_segmentation(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow, ...]:
+    """The paper's rows of segmentation accuracy for this set, the background among the classes; those of Table 5 hold means alone.
+
+    Law: empty unless `data_name` is VOC2011 val or VOC2011 test and `classes` are the 20 of VOC in any order.
+
+    Paper: Tables 5, 6 and 7.
+    """
+    name = "".join(letter for letter in data_name.casefold() if letter.isalnum())
+    rows = [row for file, source in _SEGMENTATION.get(name, ()) for row in read_published(file, source, "mean").values()]
+    wanted = sorted(["background", *classes])
+    return tuple(rows) if all(sorted(row.values) == wanted for row in rows if row.values) else ()
+
+
+def read_published(file: str, source: str = "", mean: str = "mAP") -> dict[str, PublishedRow]:
     """Method -> row of a table that comes with the package, in percent as printed.
 
     Raises:
@@ -39,8 +57,8 @@ def read_published(file: str, source: str = "") -> dict[str, PublishedRow]:
     return {
         record["method"]: PublishedRow(
             method=record.pop("method"),
-            mean=float(record.pop("mAP")),
-            values={name: float(ap) for name, ap in record.items()},
+            mean=float(record.pop(mean)),
+            values={name: float(ap) for name, ap in record.items() if name not in _ABOUT},
             source=source,
         )
         for record in records

@@ -23,3 +23,29 @@ class SvrParams:
     epsilon: float = 0.25
     tolerance: float = 1e-3  # proven distance to the minimum, as a part of it
     max_steps: int = 100  # of Newton's method at most; the telemetry tells the distance that is left
+
+
+Strategy = Literal["full", "fg", "full+fg"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegressorParams(SvrParams):
+    """The regressors of a run: one per class, for every stored layer and each of the strategies."""
+
+    strategies: tuple[Strategy, ...] = ("full", "fg", "full+fg")
+    classes_per_task: int = 4  # regressors that one worker fits in one pass over the rows
+
+
+@dataclass(frozen=True, slots=True)
+class PasteParams:
+    """How the best regions become a label map.
+
+    Reference: fact sheet §15 (O2P's values).
+    """
+
+    segments: int = 3  # the best regions of an image, of which those under the background are dropped
+    background: float = 0.28  # the first score tried for the background
+    background_step: float = 0.01
+    most_per_image: float = 2.2  # the background's score grows until an image has no more segments on average
+    margin: float = 0.02  # the k-th best region (from 0) must beat the background by k times this
+    method: str | None = None  # whose label maps are written, such as "full+fg fc6"; None: the last strategy, first layer

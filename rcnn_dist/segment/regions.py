@@ -36,6 +36,17 @@ def class_overlaps(overlaps: Float64[Array, "R G"], labels: Int64[Array, "G"], n
     return found[:, 1:].astype(np.float32)
 
 
+def best_regions(overlaps: Float64[Array, "R G"]) -> Int64[Array, "_"]:
+    """The region that overlaps each object most, where that is by more than half; the first of equal ones, ascending.
+
+    Reference: fact sheet §15.
+    """
+    if not overlaps.size:
+        return np.empty(0, np.int64)
+    best = overlaps.argmax(axis=0)
+    return np.unique(best[overlaps.max(axis=0) > 0.5]).astype(np.int64)
+
+
 def tight_box(mask: Bool[Array, "H W"]) -> Float64[Array, "4"]:
     """The smallest half-open box around a mask's pixels.
 

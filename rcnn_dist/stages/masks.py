@@ -10,7 +10,7 @@ from rcnn_dist.data.segmentation import Segmentation
 from rcnn_dist.errors import BadAnnotationError, BadImageError, ConfigError
 from rcnn_dist.proposals.masks import encode_mask
 from rcnn_dist.proposals.selective_search import SelectiveSearchParams, selective_search_regions, warm_up
-from rcnn_dist.segment.regions import class_overlaps, object_overlaps, tight_box
+from rcnn_dist.segment.regions import best_regions, class_overlaps, object_overlaps, tight_box
 from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.proposal_sources import params_of
 from rcnn_dist.stages.propose import read_images
@@ -105,7 +105,9 @@ class MasksWorker(ShardWorker):
         boxes, regions = selective_search_regions(image, self._params)
         count = min(len(boxes), self._run.config.masks.max_regions)
         masks = [*objects, *(regions.decode(i) for i in range(count))]
-        overlap = self._overlap(truth, masks)
+        overlaps = _object_overlaps(masks, truth)
+        labels = truth.labels if truth is not None else np.empty(0, np.int64)
+        overlap = class_overlaps(overlaps, labels, len(self._run.classes))
         n, g = len(masks) + len(mirrored), len(objects)
         return {
             "image_id": [image_id] * n,
@@ -117,14 +119,8 @@ class MasksWorker(ShardWorker):
             **box_columns(np.concatenate([_boxes(objects), boxes[:count], _boxes(mirrored)])),
             "counts": [encode_mask(mask) for mask in [*masks, *mirrored]],
             "overlap": [*overlap, *overlap[:g]],
+            "is_best": np.isin(np.arange(n), g + best_regions(overlaps[g:])),
         }
-
-    def _overlap(self, truth: Segmentation | None, masks: list[Array]) -> Array:
-        classes = len(self._run.classes)
-        if truth is None:
-            return np.zeros((len(masks), classes), np.float32)
-        overlaps = np.array([object_overlaps(mask, truth.object_map, len(truth.labels)) for mask in masks])
-        return class_overlaps(overlaps.reshape(len(masks), len(truth.labels)), truth.labels, classes)
 
 
 def read_truth(run: Run, image_id: str, shape: tuple[int, ...]) -> Segmentation | None:
@@ -144,6 +140,13 @@ def read_truth(run: Run, image_id: str, shape: tuple[int, ...]) -> Segmentation 
             f"image {image_id}: its masks have the label {labels.max()}, the run {len(run.classes)} classes: set data.classes"
         )
     return truth
+
+
+def _object_overlaps(masks: list[Array], truth: Segmentation | None) -> Array:
+    """Overlap of every mask with every object, [R, G]; no objects without an annotation."""
+    if truth is None or not masks:
+        return np.zeros((len(masks), 0 if truth is None else len(truth.labels)))
+    return np.array([object_overlaps(mask, truth.object_map, len(truth.labels)) for mask in masks])
 
 
 def _object_masks(truth: Segmentation) -> list[Array]:

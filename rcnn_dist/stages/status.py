@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rcnn_dist.stages import detect, extract, propose, train
+from rcnn_dist.stages import detect, extract, masks, propose, regions, segment, train
 from rcnn_dist.stages.base import ShardStage
 from rcnn_dist.stages.eta import RateEstimator
 from rcnn_dist.stages.mining_state import MiningState
@@ -14,7 +14,14 @@ from rcnn_dist.store import files
 from rcnn_dist.store.manifest import Marker
 from rcnn_dist.store.shards import read_markers
 
-TABLES: tuple[Callable[[Run], ShardStage], ...] = (propose.ProposeStage, extract.ExtractStage, detect.DetectStage)
+TABLES: tuple[Callable[[Run], ShardStage], ...] = (
+    propose.ProposeStage,
+    extract.ExtractStage,
+    detect.DetectStage,
+    masks.MasksStage,
+    regions.RegionsStage,
+    segment.SegmentStage,
+)
 
 
 @dataclass(frozen=True, slots=True)

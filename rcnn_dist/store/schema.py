@@ -56,6 +56,15 @@ DETECTIONS = _schema(
     _field("kept_unregressed", pa.bool_(), "its proposal survives non-maximum suppression among the proposals"),
 )
 
+SEGMENTS = _schema(
+    *_IMAGE,
+    _field("method", _TEXT, "strategy and layer of the features"),
+    _field("rank", pa.int32(), "among the method's best regions of the image, from 0"),
+    _field("region", pa.int32(), "row of its image in the masks table"),
+    _field("class", _TEXT, "the class of the region's highest score"),
+    _field("score", pa.float32(), "predicted overlap with that class"),
+)
+
 TOP_REGIONS = _schema(
     _field("unit", pa.int32(), "of the layer, from 0"),
     _field("rank", pa.int32(), "among the unit's regions, from 0"),
@@ -74,6 +83,7 @@ MASKS = _schema(
     *_box(meaning=f"of the region; {_FRAME}"),
     _field("counts", pa.list_(pa.int32()), "the mask as run lengths, row by row, the first one outside"),
     _field("overlap", pa.list_(pa.float32()), "of each class: largest intersection over union with one of its masks, void left out"),
+    _field("is_best", pa.bool_(), "the region that overlaps some annotated object most, by more than half"),
 )
 
 

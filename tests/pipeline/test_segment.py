@@ -1,3 +1,8 @@
+import json
+import re
+import shutil
+import tarfile
+
 import numpy as np
 import pyarrow.dataset as pads
 import pytest
@@ -5,15 +10,18 @@ import pytest
 from rcnn_dist import driver
 from rcnn_dist.config import make_config
 from rcnn_dist.data.images import read_image
+from rcnn_dist.data.label_maps import decode_label_map
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.proposals.masks import decode_mask
-from rcnn_dist.stages import masks, regions
+from rcnn_dist.segment.params import PasteParams
+from rcnn_dist.stages import masks, regions, segment, svr, svr_work
 from rcnn_dist.stages.extract import make_extractor
 from rcnn_dist.stages.verify import verify_run
 from rcnn_dist.store.query import matrix
 from rcnn_dist.store.tables import boxes_of, lists_of
+from rcnn_dist.summary import print_summary
 
-STAGES = ["masks", "regions"]
+STAGES = ["masks", "regions", "svr", "segment", "accuracy"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +83,98 @@ def test_features_are_those_of_the_box_and_of_the_box_without_its_surroundings(f
     assert (matrix(table, "pool5.full")[mirrored] == flipped).all()
     overlap = np.array(lists_of(mask_rows, "overlap"))
     assert (np.asarray(table["gt_iou"]) == overlap.max(axis=1)).all()
+
+
+def test_regressors_minimise_the_objective_of_their_rows(finished):
+    """The stored weights, applied to stored features, cost what the telemetry says, target by target."""
+    rows = pads.dataset(f"{regions.folder(finished)}/train").to_table()
+    table = pads.dataset(f"{masks.folder(finished)}/train").to_table()
+    overlap, best = np.array(lists_of(table, "overlap")), np.asarray(table["is_best"])
+    assert best.any()
+    telemetry = [json.loads(line) for line in open(f"{svr.folder(finished)}/{svr.TELEMETRY}")]
+    assert len(telemetry) == 3 * 2
+    for method in svr.methods(finished):
+        features = np.concatenate([matrix(rows, column) for column in method.columns], axis=1).astype(np.float64)
+        norms = [np.linalg.norm(matrix(rows, column).astype(np.float64), axis=1).mean() for column in method.columns]
+        scale = np.repeat(norms, features.shape[1] // len(norms))
+        weights, biases = svr.read_regressors(finished, method)
+        assert np.allclose(biases, overlap.mean(axis=0))
+        for c, name in enumerate(finished.classes):
+            found = next(row for row in telemetry if row["method"] == method.name and row["class"] == name)
+            errors = np.r_[overlap[:, c] - biases[c] - features @ weights[c], (overlap[:, c] - features @ weights[c])[best]]
+            loss = (np.maximum(np.abs(errors) - 0.25, 0) ** 2).sum()
+            assert found["rows"] == len(errors)
+            assert ((weights[c] * scale) ** 2).sum() / 2 + 3 * loss == pytest.approx(found["objective"], rel=1e-3)
+            assert found["gap"] <= 1e-3 * found["objective"]
+
+
+def test_label_maps_are_pasted_from_the_tables_and_counted_against_the_truth(finished):
+    found = json.loads(open(f"{finished.url}/evaluation/segmentation.json").read())
+    assert found["method"] == "full+fg pool5"
+    segments = pads.dataset(f"{segment.folder(finished)}/test").to_table().to_pylist()
+    mask_rows = pads.dataset(f"{masks.folder(finished)}/test").to_table().to_pylist()
+    about = found["methods"]["full+fg pool5"]
+    confusion, kept = np.zeros((3, 3), int), 0
+    for image_id in finished.image_ids("test"):
+        truth = finished.segmentation.read(image_id).class_map
+        labels = np.zeros(truth.shape, np.uint8)
+        rows = [row for row in segments if row["image_id"] == image_id and row["method"] == "full+fg pool5"]
+        for row in sorted(rows, key=lambda row: -row["rank"]):
+            if row["score"] > about["background"] + 0.02 * row["rank"]:
+                (counts,) = [m["counts"] for m in mask_rows if m["image_id"] == image_id and m["region"] == row["region"]]
+                labels[decode_mask(np.array(counts), *truth.shape)] = finished.classes.index(row["class"]) + 1
+                kept += 1
+        written = open(f"{finished.url}/evaluation/comp6_test_cls/{image_id}.png", "rb").read()
+        assert (decode_label_map(written, image_id) == labels).all()
+        for true, called in zip(truth.ravel(), labels.ravel(), strict=True):
+            if true != 255:
+                confusion[true, called] += 1
+    assert kept > 0
+    assert found["confusion"] == confusion.tolist()
+    with tarfile.open(f"{finished.url}/evaluation/segmentation.tar.gz") as archive:
+        assert archive.getnames() == [f"results/VOC2007/Segmentation/comp6_test_cls/{i}.png" for i in finished.image_ids("test")]
+    assert "data:image/jpeg;base64," in open(f"{finished.url}/report/index.html").read()
+
+
+def test_a_run_ends_with_its_mean_accuracy(finished, capsys):
+    print_summary(finished, STAGES)
+    assert re.search(r"^mean accuracy 0\.\d{3} full\+fg pool5$", capsys.readouterr().out.splitlines()[-1])
+
+
+def test_a_method_that_the_run_has_not_is_named(finished):
+    config = finished.config.model_copy(update={"segment": PasteParams(method="fg fc9")})
+    with pytest.raises(ConfigError, match="full\\+fg pool5"):
+        driver.run_stages(config, ("accuracy",))
+
+
+def test_a_stopped_run_goes_on_and_an_image_that_cannot_be_used_is_a_failure(segment_config, finished, shapes_root, tmp_path, monkeypatch):
+    root = tmp_path / "odd"
+    shutil.copytree(shapes_root, root)
+    first, second = finished.image_ids("test")[:2]
+    (root / "VOC2007" / "JPEGImages" / f"{first}.jpg").write_bytes(b"no image")
+    (root / "VOC2007" / "SegmentationClass" / f"{second}.png").write_bytes(b"no map")
+    config = segment_config(data={"root": str(root), "train": "train"}, svr={"classes_per_task": 1})
+    original, calls = svr_work.FitWork.run, []
+
+    def stop(self, task):
+        calls.append(task)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(self, task)
+
+    monkeypatch.setattr(svr_work.FitWork, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run_stages(config)
+    run = driver.run_stages(config)
+    assert len(calls) == 4 + 3, "three of the six fits are not repeated"
+    found = json.loads(open(f"{run.url}/evaluation/segmentation.json").read())
+    assert (found["images"], found["annotated"]) == (4, 3)
+    assert [f["image_id"] for f in read_failures(f"{run.url}/failures/segment-test.parquet")] == [first, second]
+    assert verify_run(run.url).damaged == []
+
+
+def read_failures(path):
+    return pads.dataset(path).to_table().to_pylist()
 
 
 def test_workers_change_no_byte(segment_config, finished):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rcnn_dist.report.published import published_rows
+from rcnn_dist.report.published import published_rows, published_segmentation
 
 # fmt: off
 VOC = [
@@ -65,3 +65,13 @@ def test_packaged_tables_equal_the_reference(file):
         pytest.skip(f"{reference} is absent: set RCNN_SHARED_DIR")
     packaged = files("rcnn_dist.report").joinpath("data", file).read_text(encoding="utf-8")
     assert list(csv.reader(packaged.splitlines())) == list(csv.reader(reference.read_text(encoding="utf-8").splitlines()))
+
+
+def test_voc2011_has_the_tables_of_segmentation():
+    val, test = published_segmentation("VOC2011 val", VOC), published_segmentation("VOC2011 test", VOC)
+    assert [row.source for row in val] == ["Table 5"] * 7 + ["Table 7"] * 7
+    assert {row.method: row.mean for row in val if not row.values}["full+fg R-CNN fc6"] == 47.9
+    assert [(row.method, row.values["bird"]) for row in test][-1] == ("full+fg R-CNN fc6", 58.3)
+    for row in (*val, *test):
+        assert not row.values or abs(np.mean(list(row.values.values())) - row.mean) < 0.0501
+    assert published_segmentation("VOC2011 val", VOC[1:]) == published_segmentation("VOC2012 val", VOC) == ()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rcnn_dist.features.warp import WarpParams, warp_geometry, warp_regions
-from rcnn_dist.segment.regions import class_overlaps, object_overlaps, tight_box, warp_masks
+from rcnn_dist.segment.regions import best_regions, class_overlaps, object_overlaps, tight_box, warp_masks
 
 
 def test_void_pixels_belong_to_neither_mask_nor_object():
@@ -61,3 +61,10 @@ def test_the_mask_follows_the_pixels_of_its_region():
     assert (found == (pixels > 127))[clear].all()
     assert clear.mean() > 0.7
     assert len(warp_masks([], geometry[:0], 64)) == 0
+
+
+def test_the_best_region_of_an_object_covers_more_than_half():
+    overlaps = np.array([[0.6, 0.5, 0.0], [0.6, 0.2, 0.0], [0.1, 0.4, 0.8]])
+    assert best_regions(overlaps).tolist() == [0, 2]
+    assert best_regions(np.empty((3, 0))).tolist() == []
+    assert best_regions(np.empty((0, 2))).tolist() == []
