@@ -140,7 +140,8 @@ class RuntimeSection:
     executor: Literal["ray", "in_process"] = "ray"
     address: str | None = None  # of a running cluster; None: RAY_ADDRESS, else a local one
     workers: int | None = None  # None: every GPU of the cluster for extraction, every CPU else
-    gpus_per_worker: float | None = None  # None: 1 where the cluster has GPUs, else 0
+    gpu_workers: int | None = None  # of extraction, to ask an autoscaling cluster for; None: as many as fit the nodes that are there
+    gpus_per_worker: float | None = None  # None: 1 where the cluster has GPUs or gpu_workers asks for them, else 0
     threads_per_worker: int = 1
     start_timeout_s: float = 60.0  # then a message says what a waiting worker lacks
     image_timeout_s: float | None = 120.0  # a shard that takes longer, times its images, loses its process

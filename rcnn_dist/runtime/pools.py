@@ -120,7 +120,7 @@ class Actors:
         now = time.monotonic()
         if now - self._looked >= _LOOK_EVERY_S:
             self._looked = now
-            wanted = min(unfinished, self._runtime.workers or max(1, _fitting(self._resources)))
+            wanted = min(unfinished, self._runtime.gpu_workers or self._runtime.workers or max(1, _fitting(self._resources)))
             for _ in range(wanted - len(self._actors)):
                 self._start()
         self._say_if_late(now)
@@ -191,7 +191,7 @@ _RESOURCE_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
 def _actor_resources(runtime: RuntimeSection) -> dict[str, float]:
-    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    has_gpus = runtime.gpu_workers is not None or ray.cluster_resources().get("GPU", 0) > 0
     gpus = (1 if has_gpus else 0) if runtime.gpus_per_worker is None else runtime.gpus_per_worker
     return {"num_cpus": runtime.threads_per_worker, "num_gpus": gpus}
 

@@ -93,6 +93,17 @@ def test_when_the_last_gpu_is_gone_the_message_says_so_after_the_stated_time(sec
     assert time.monotonic() - start > 1.5
 
 
+def test_workers_that_are_asked_for_by_number_wait_for_gpus_that_the_cluster_does_not_have_yet(second_node):
+    assert ray.cluster_resources().get("GPU", 0) == 0
+    executor, reports = RayExecutor(RuntimeSection(gpu_workers=2, start_timeout_s=60.0)), []
+    running = threading.Thread(target=lambda: reports.extend(executor.map(Slow(), list(range(6)))))
+    running.start()
+    second_node(num_gpus=1)
+    running.join()
+    assert sorted(task for task, _ in reports) == list(range(6))
+    assert len({pid for _, pid in reports}) == 1, "one GPU, so one of the two workers; the other waits"
+
+
 def test_events_become_prometheus_metrics(cluster):
     metrics = RayMetrics()
     metrics("stage_started", stage="extract", total=10)
