@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rcnn_dist import driver
+from rcnn_dist.benchmarks.chaos import World
 from rcnn_dist.config import load_config
 from rcnn_dist.data.shapes import ShapesParams, generate_shapes
 from rcnn_dist.errors import ConfigError
@@ -56,6 +57,26 @@ def test_a_job_that_was_stopped_and_submitted_again_ends_with_the_same_bytes(nam
     driver.run_stages(here)
     assert verify_run(str(tmp_path / "job")).damaged == []
     assert verify_run(str(tmp_path / "job")).digest == verify_run(here.run.dir).digest
+
+
+def test_when_the_ray_head_dies_the_run_is_started_again_and_ends_with_the_same_bytes(namespace, tmp_path):
+    world = World(tmp_path)
+    here, lost = world.config(tmp_path / "here"), world.config(tmp_path / "lost", "ray")
+    for config in (here, lost):
+        driver.run_stages(config.model_copy(update={"runtime": here.runtime}), ("propose",))
+    driver.run_stages(here, ("extract",))
+    (tmp_path / "config.yaml").write_text(lost.to_yaml())
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "HOME": str(tmp_path)}
+    env |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
+    script = str(Path(__file__).parent / "head_dies.py")
+    done = run_alone(sys.executable, script, str(tmp_path / "config.yaml"), lost.run.dir, **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["first"] != 0 and "Failed to connect to GCS" in found["error"]
+    assert 1 <= found["shards"] < 16, "it was killed in the middle"
+    assert found["second"] == 0, found["again"]
+    assert verify_run(lost.run.dir).damaged == []
+    assert verify_run(lost.run.dir).digest == verify_run(here.run.dir).digest
 
 
 def test_a_place_that_would_be_lost_with_the_job_is_refused(monkeypatch):
