@@ -156,14 +156,14 @@ def plan(images: Annotated[int, typer.Option(min=1, help="How many.")] = 400_000
 @app.command()
 def chaos(
     kills: Annotated[int, typer.Option(min=1, help="Runs per stage, each of which loses one process.")] = 20,
-    stages: Annotated[list[str] | None, typer.Option(help="Only these: propose, extract, train, detect.")] = None,
+    stages: Annotated[list[str] | None, typer.Option(help="Only these: propose, finetune, extract, train, detect.")] = None,
     json_path: Json = None,
 ) -> None:
     """SIGKILL workers, actors and drivers at counted events; what was lost, doubled, computed again.
 
     Example: python jobs/benchmark.py chaos --kills 20 --json chaos.json
     """
-    _report("chaos", json_path, kills=kills, stages=stages or ("propose", "extract", "train", "detect"))
+    _report("chaos", json_path, kills=kills, stages=stages or ("propose", "finetune", "extract", "train", "detect"))
 
 
 @app.command()

@@ -23,8 +23,8 @@ from rcnn_dist.runtime.cluster import address, connected
 from rcnn_dist.runtime.events import FOLDER, read_events
 from rcnn_dist.stages.verify import verify_run
 
-STAGES = ("propose", "extract", "train", "detect")
-TARGETS = ("worker", "driver")  # in extract, workers are actors
+STAGES = ("propose", "finetune", "extract", "train", "detect")
+TARGETS = ("worker", "driver")  # in finetune and extract, workers are actors
 _WORKERS = 2
 _TIMEOUT_S = 300.0
 
@@ -36,8 +36,9 @@ def run(kills: int, stages: Sequence[str] = STAGES) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="rcnn-chaos-") as folder, connected(RuntimeSection(workers=_WORKERS)):
         rows = []
-        world = World(Path(folder))
-        for stage in STAGES:
+        run_has = tuple(stage for stage in STAGES if stage != "finetune" or stage in stages)
+        world = World(Path(folder), run_has)
+        for stage in run_has:
             if stage in stages:
                 rows += world.disturb(stage, kills)
             run_stages(world.config(world.whole), (stage,), quiet=True)
@@ -67,8 +68,9 @@ def _totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class World:
     """A small data set, a run that nothing disturbs, and copies of it that are disturbed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stages: Sequence[str] = ("propose", "extract", "train", "detect")) -> None:
         self._folder = folder
+        self._stages = stages
         self.whole = folder / "whole"
         params = ShapesParams(
             images={"train": 8, "test": 8}, classes=("striped_disc", "dotted_triangle"), min_size=(90, 70), max_size=(120, 90)
@@ -77,8 +79,9 @@ class World:
 
     def config(self, run_dir: Path, executor: str = "in_process") -> RunConfig:
         tree = {
-            "run": {"dir": str(run_dir), "shard_images": 1},
+            "run": {"dir": str(run_dir), "shard_images": 1, "stages": list(self._stages)},
             "data": {"root": str(self._folder / "data")},
+            "finetune": {"iterations": 40, "batch_size": 8, "checkpoint_every": 4},
             "extract": {"layers": ["fc7"], "max_proposals": 20},
             "regress": {"layer": "fc7"},
             "mining": {"wave_images": 2},

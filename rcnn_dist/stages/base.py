@@ -206,6 +206,7 @@ class ShardStage(ABC):
         for split in self.splits:
             if not self.is_complete(split):
                 self._publish(split)
+            remove_scratch(self.folder(split))
 
     def failures(self) -> list[tuple[str, ImageFailure]]:
         """The images that could not be used, with their split."""
@@ -232,7 +233,6 @@ class ShardStage(ABC):
                 "workers": sorted({m.worker for m in markers}),
             },
         )
-        remove_scratch(self.folder(split))
 
     def _check_limit(self, split: str, failures: list[ImageFailure]) -> None:
         run = self.context.config.run

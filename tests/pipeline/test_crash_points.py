@@ -17,7 +17,7 @@ from rcnn_dist.errors import RcnnError, StoreError
 from rcnn_dist.stages.verify import verify_run
 from rcnn_dist.store import files
 
-STAGES = ("propose", "extract", "train", "detect")
+STAGES = ("propose", "finetune", "extract", "train", "detect")
 CHANGES = ("replace", "publish", "remove_file", "remove_folder")
 
 
@@ -69,8 +69,9 @@ def config_at(tmp_path_factory):
 
     def make(folder):
         tree = {
-            "run": {"dir": str(folder), "shard_images": 2},
+            "run": {"dir": str(folder), "shard_images": 2, "stages": list(STAGES)},
             "data": {"root": str(root)},
+            "finetune": {"iterations": 4, "batch_size": 8, "checkpoint_every": 2},
             "extract": {"layers": ["fc7"], "max_proposals": 12},
             "regress": {"layer": "fc7"},
             "mining": {"wave_images": 4},
@@ -131,7 +132,7 @@ def test_a_run_that_dies_at_any_change_of_a_file_ends_with_the_same_bytes(stage,
     restore(before[stage], tmp_path / "run")
     storage.run(config, (stage,))
     changes = storage.count
-    assert changes > 8, "a plan, three shards and markers, a manifest, the record"
+    assert changes > 8, "a plan, three shards and markers, a manifest, the record; or two checkpoints, two networks, a manifest"
     for k in range(changes):
         restore(before[stage], tmp_path / "run")
         with pytest.raises(Died):
