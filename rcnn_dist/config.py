@@ -19,7 +19,7 @@ from rcnn_dist.classify.mining import MiningParams
 from rcnn_dist.detect.postprocess import DetectParams
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.evaluate.error_modes import VOC_GROUPS, VOC_SIMILAR
-from rcnn_dist.features.networks import NetworkParams, network_layers
+from rcnn_dist.features.networks import NetworkParams
 from rcnn_dist.features.scaling import ScalingParams
 from rcnn_dist.features.warp import WarpParams
 from rcnn_dist.finetune.params import FinetuneParams
@@ -27,17 +27,16 @@ from rcnn_dist.finetune.pretrain_params import PretrainParams
 from rcnn_dist.proposals.opencv import OpenCvParams
 from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
-from rcnn_dist.ranges import check_ranges
+from rcnn_dist.ranges import check_ranges, check_sections
 from rcnn_dist.regress.ridge import BoxRegressionParams
 from rcnn_dist.segment.params import MaskParams, PasteParams, RegressorParams
 
 StageName = Literal[
-    "propose", "finetune", "extract", "train", "detect", "evaluate", "report", "masks", "regions", "svr", "segment", "accuracy"
+    "propose", "finetune", "extract", "train", "detect", "evaluate", "scale", "report", "masks", "regions", "svr", "segment", "accuracy"
 ]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 ProposalSourceName = Literal["opencv", "selective_search", "sliding_window", "precomputed"]
 _DETECTION: tuple[StageName, ...] = ("propose", "extract", "train", "detect", "evaluate", "report")
-_OF_ONE_SPLIT = frozenset({"propose", "finetune", "extract", "train", "masks", "regions", "svr"})  # stages that work without test images
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,13 @@ class ClassifySection(SvmParams):
 
 
 @dataclass(frozen=True)
+class ScalingSection(ScalingParams):
+    classes: tuple[int, ...] = ()  # stage scale: the run's detectors among so many classes; none: no such stage
+    precision: Literal["float32", "bfloat16"] = "float32"  # of their weights
+    min_score: float = -1.0  # below it (or detect.min_score) no class detects there: rcnn_detect.m
+
+
+@dataclass(frozen=True)
 class TrainSection:
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # trained now, other models stay; None: data.classes
 
@@ -163,7 +169,7 @@ class RunConfig(BaseModel):
     pretrain: PretrainSection = PretrainSection()
     finetune: FinetuneSection = FinetuneSection()
     extract: ExtractSection = ExtractSection()
-    scaling: ScalingParams = ScalingParams()
+    scaling: ScalingSection = ScalingSection()
     train: TrainSection = TrainSection()
     classify: ClassifySection = ClassifySection()
     mining: MiningParams = MiningParams()
@@ -227,44 +233,19 @@ def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunCo
         config = RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(e)}" for e in error.errors())) from error
+    config = _with_scale(config)
     check_ranges(config, source)
-    _check_sections(config, source)
+    check_sections(config, source)
     return config
 
 
-def _check_sections(config: RunConfig, source: str) -> None:
-    """Refuses sections that do not fit each other."""
-    untested = [stage for stage in config.run.stages if stage not in _OF_ONE_SPLIT]
-    if config.data.test is None and untested:
-        raise ConfigError(f"{source}: the stage {untested[0]} needs test images: set data.test, or run.stages without it")
-    if config.proposals.source == "precomputed" and not config.proposals.precomputed.files:
-        raise ConfigError(f"{source}: proposals.precomputed.files is empty: name the Parquet or .mat files that hold the boxes")
-    if config.finetune.background_iou > config.finetune.foreground_iou:
-        raise ConfigError(f"{source}: finetune.background_iou is above finetune.foreground_iou: windows between them would be both")
-    if outside := [name for name, value in config.detect.nms_by_class.items() if not 0 <= value <= 1]:
-        raise ConfigError(f"{source}: detect.nms_by_class.{outside[0]} is no number from 0 to 1")
-    if "masks" in config.run.stages and config.data.classes is None:
-        raise ConfigError(f"{source}: masks hold numbers for classes: set data.classes, the names in the order of their numbers")
-    if "train" not in config.run.stages:
-        return
-    if config.classify.method == "softmax":
-        _check_softmax(config, source)
-    layers = config.extract.layers
-    wanted = {"classify.layer": config.classify.layer} | ({"regress.layer": config.regress.layer} if config.regress.enabled else {})
-    for key, layer in wanted.items():
-        if layer not in layers:
-            raise ConfigError(f"{source}: {key} is '{layer}', which extract.layers {list(layers)} does not store; add it there")
-
-
-def _check_softmax(config: RunConfig, source: str) -> None:
-    """Refuses the softmax as detector where there is none."""
-    last = network_layers(config.network)[-1]
-    if "finetune" not in config.run.stages:
-        raise ConfigError(f"{source}: classify.method softmax needs a fine-tuned network: add finetune to run.stages")
-    if config.classify.layer != last:
-        raise ConfigError(f"{source}: classify.method softmax scores the network's last layer: set classify.layer to '{last}'")
-    if config.train.classes is not None:
-        raise ConfigError(f"{source}: classify.method softmax has all classes or none: remove train.classes")
+def _with_scale(config: RunConfig) -> RunConfig:
+    """A run with `scaling.classes` has the stage scale, too."""
+    stages = config.run.stages
+    if not config.scaling.classes or "scale" in stages:
+        return config
+    ordered = tuple(name for name in STAGES if name in {*stages, "scale"})
+    return config.model_copy(update={"run": dataclasses.replace(config.run, stages=ordered)})
 
 
 def _parse_override(text: str) -> dict[str, Any]:

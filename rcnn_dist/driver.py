@@ -17,7 +17,7 @@ from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.events import Observed, observed
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
-from rcnn_dist.stages import accuracy, detect, evaluate, extract, finetune, masks, propose, regions, report, segment, svr, train
+from rcnn_dist.stages import accuracy, detect, evaluate, extract, finetune, masks, propose, regions, report, scale, segment, svr, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
 from rcnn_dist.stages.checkpoints import watched
 from rcnn_dist.stages.pretrain import NETWORK, Pretraining
@@ -33,6 +33,7 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
     train.NAME: train.TrainStage,
     detect.NAME: detect.DetectStage,
     evaluate.NAME: evaluate.EvaluateStage,
+    scale.NAME: scale.ScaleStage,
     report.NAME: report.ReportStage,
     masks.NAME: masks.MasksStage,
     regions.NAME: regions.RegionsStage,

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jinja2
@@ -20,6 +20,7 @@ from rcnn_dist.report.plots import (
     plot_precision_recall,
     plot_stage_times,
 )
+from rcnn_dist.report.scaling_plot import CLAIMS, plot_scaling
 
 Verdict = Literal["true", "false", "missed"]
 
@@ -117,6 +118,7 @@ class ReportData:
     telemetry: tuple[Refit, ...]
     published: tuple[PublishedRow, ...]
     errors: Mapping[str, Any]  # what evaluation/errors.json holds
+    scaling: Mapping[str, Any] = field(default_factory=dict)  # what scaling/scaling.json holds
 
 
 class _Mining(NamedTuple):
@@ -150,6 +152,8 @@ def render_report(data: ReportData) -> str:
             },
             ap_plot=plot_average_precision(data.classes, ap) if ap and data.classes else None,
             curve_plots=[_plot_curve(data.curves.get(name)) for name in data.classes] if ap else [],
+            scaling_plot=plot_scaling(data.scaling) if data.scaling else None,
+            claims=CLAIMS,
             error_plots=_error_plots(data.errors) if data.errors else None,
             mining=_mining(data),
             phases=order_phases(phases),

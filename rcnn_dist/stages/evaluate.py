@@ -110,7 +110,7 @@ def evaluate(run: Run) -> Evaluation:
         best &= ~np.isin(rows.image, excluded[name])
         kept[name] = _select(rows.image, rows.boxes, rows.scores, best & rows.kept)
         unregressed[name] = _select(rows.image, rows.proposals, rows.scores, best & rows.kept_unregressed)
-    objects = {name: _leave_out(own, excluded[name]) for name, own in annotated_objects(run).items()}
+    objects = judged_objects(run)
     min_iou, chosen = run.config.evaluate.min_iou, run.config.evaluate.variant
     return Evaluation(
         image_ids,
@@ -164,6 +164,12 @@ def excluded_images(run: Run) -> dict[str, Array]:
         for name in run.dataset.excluded(image_id) & excluded.keys():
             excluded[name].append(number)
     return {name: np.array(numbers, np.int64) for name, numbers in excluded.items()}
+
+
+def judged_objects(run: Run) -> dict[str, ClassObjects]:
+    """The objects that each class is judged by; empty where no test image is annotated."""
+    excluded = excluded_images(run)
+    return {name: _leave_out(own, excluded[name]) for name, own in annotated_objects(run).items()}
 
 
 def _leave_out(objects: ClassObjects, images: Array) -> ClassObjects:

@@ -3,10 +3,11 @@
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from rcnn_dist.evaluate.voc import Variant, variants
 from rcnn_dist.report import Curve, Failure, Refit, ReportData, StageTiming, published_rows, render_report
-from rcnn_dist.stages import train
+from rcnn_dist.stages import scale, train
 from rcnn_dist.stages.base import Executor, Progress
 from rcnn_dist.stages.errors import analyse_errors
 from rcnn_dist.stages.evaluate import Evaluation, evaluate
@@ -60,6 +61,7 @@ def report_data(run: Run) -> ReportData:
         telemetry=_telemetry(run),
         published=published_rows(data_name, run.classes),
         errors=analyse_errors(run, found),
+        scaling=_scaling(run),
     )
 
 
@@ -72,6 +74,17 @@ def _ap(run: Run, found: Evaluation) -> dict[str, dict[str, float]]:
         shown: Variant = "ilsvrc" if chosen == "ilsvrc" else "voc07"
         tables[f"{shown} without regression"] = {name: r.ap[shown] for name, r in found.unregressed.items()}
     return tables
+
+
+def _scaling(run: Run) -> dict[str, Any]:
+    """What the stage scale left, where this run has it."""
+    if scale.NAME not in run.config.run.stages:
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(files.read_bytes(scale.figures_url(run)))
+    except FileNotFoundError:
+        return {}
+    return content
 
 
 def _telemetry(run: Run) -> tuple[Refit, ...]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from rcnn_dist.classify.mining import mined_images, wave_ranges
 from rcnn_dist.errors import ConfigError, DataError
-from rcnn_dist.features.scaling import mean_norm, sample_rows
+from rcnn_dist.features.scaling import ScalingParams, mean_norm, sample_rows
 from rcnn_dist.regress.ridge import BoxRegressor
 from rcnn_dist.stages import collect, extract, mine
 from rcnn_dist.stages.base import Executor, Progress
@@ -35,7 +36,8 @@ def folder(run: Run) -> str:
 
 def inputs(run: Run) -> dict[str, Any]:
     """All that shapes the models, named as the configuration names it."""
-    sections = {name: run.section(name) for name in ("classify", "mining", "regress", "scaling")}
+    sections = {name: run.section(name) for name in ("classify", "mining", "regress")}
+    sections["scaling"] = {field.name: getattr(run.config.scaling, field.name) for field in fields(ScalingParams)}
     return {**sections, "features": run.relative(extract.folder(run))}
 
 

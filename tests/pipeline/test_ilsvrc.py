@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from rcnn_dist import driver
-from rcnn_dist.config import load_config
+from rcnn_dist.config import load_config, make_config
 from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
+from rcnn_dist.errors import ConfigError
 from rcnn_dist.stages import collect, extract, propose, train
 from rcnn_dist.stages.detect import DetectStage
 from rcnn_dist.stages.evaluate import evaluate
+from rcnn_dist.stages.scale import ClassCountStage, figures_url
 from rcnn_dist.stages.windows import image_windows
 from rcnn_dist.store.query import detections_by_class
 from rcnn_dist.store.shards import read_images, read_markers
@@ -108,3 +110,37 @@ def test_proposals_were_searched_at_width_500_and_lie_in_the_image(run):
     url = f"{propose.folder(run)}/test"
     boxes = [boxes_of(t) for m in read_markers(url) for _, t in read_images(url, m.part)]
     assert any((b % 1 != 0).any() for b in boxes), "scaled back from width 500, not rounded"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_distractor_classes_leave_the_real_ones_alone(run, precision):
+    scaling = replace(run.config.scaling, classes=(5, N_CLASSES, 300, 2500), precision=precision)
+    config = make_config(run.config.model_copy(update={"scaling": scaling}).model_dump(mode="json"))
+    assert config.run.stages == ("propose", "extract", "train", "detect", "evaluate", "scale", "report")
+    driver.run_stages(config, ["scale", "report"])
+    found = json.loads(Path(figures_url(run)).read_text())
+    assert [row["classes"] for row in found["rows"]] == [N_CLASSES, 300, 2500], "fewer than there are is no question"
+    assert found["equal"] and found["precision"] == precision and found["rows"][0]["mAP"] > 0
+    assert [row["predictor_bytes"] for row in found["rows"]] == [
+        n * 1024 * (4 if precision == "float32" else 2) for n in (N_CLASSES, 300, 2500)
+    ]
+    assert "real classes are the same bytes" in Path(run.url, "report", "index.html").read_text()
+    assert not Path(run.url, "scaling", "_weights").exists(), "weights are scratch"
+
+
+def test_few_classes_score_as_the_detector_does(run):
+    table = ClassCountStage(run.with_classes(run.classes), N_CLASSES).folder("test")
+    floor = run.config.scaling.min_score
+    scaled = detections_by_class(table, run.classes, run.image_ids("test"))
+    plain = detections_by_class(DetectStage(run).folder("test"), run.classes, run.image_ids("test"))
+    assert sum(len(rows.scores) for rows in scaled.values()) > 0
+    for name in run.classes:
+        kept, whole = scaled[name].kept, plain[name].scores > floor + 1e-4
+        np.testing.assert_allclose(np.sort(scaled[name].scores[kept])[-whole.sum() :], np.sort(plain[name].scores[whole]), atol=1e-4)
+
+
+def test_scale_without_stored_features_is_refused(run):
+    with pytest.raises(ConfigError, match="the stage scale reads features of the test images: add test to extract.splits"):
+        load_config("configs/ilsvrc2013_shapes.yaml", ["scaling.classes=[20]", "extract.splits=[train]"])
+    with pytest.raises(ConfigError, match="the stage scale needs scaling.classes"):
+        load_config("configs/ilsvrc2013_shapes.yaml", ["run.stages=[scale]"])
