@@ -17,12 +17,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/pretrain_tnet.yaml", help="a YAML file (default: %(default)s)")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value", help="change a value")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, tell how many steps are done, and touch nothing")
     arguments = parser.parse_args()
 
     from rcnn_dist.config import load_config
     from rcnn_dist.driver import find_config, pretrain
+    from rcnn_dist.stages.pretrain import Pretraining
 
-    found = pretrain(load_config(find_config(arguments.config), arguments.overrides))
+    config = load_config(find_config(arguments.config), arguments.overrides)
+    if arguments.dry_run:
+        training = Pretraining(config)
+        print(f"pretrain: {training.steps_done()}/{config.pretrain.iterations} steps, {training.folder}")
+        return
+    found = pretrain(config)
     print(found.how_to_use)
     print(found.last_line)
 

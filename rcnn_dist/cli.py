@@ -38,6 +38,7 @@ app.add_typer(weights.app, name="weights")
 
 STOPPED = 75
 _SET_HELP = "Change a value of the configuration: section.key=value. May be given several times."
+_DRY_HELP = "Check everything, tell what each stage has done and what is left, and touch nothing."
 
 
 def main() -> None:
@@ -94,7 +95,7 @@ def demo(
     print(f"generating images in {data_dir}")
     generate_shapes(data_dir, ShapesParams(images={"train": 120, "test": 40}))
     settings = [f"data.root={data_dir}", f"run.dir={dir}", *(overrides or [])]
-    _run(load_config(config_file("demo.yaml"), settings), None)
+    _run(load_config(config_file("demo.yaml"), settings), None, dry_run=False)
 
 
 @app.command()
@@ -102,20 +103,21 @@ def run(
     config: Annotated[str, typer.Argument(help="A YAML file; those that come with the package are found by their name.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
     stages: Annotated[str | None, typer.Option(help="Only these of its stages: propose,extract,train,detect,evaluate,report.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_DRY_HELP)] = False,
 ) -> None:
     """Run an experiment; every stage picks up what is done.
 
     Example: rcnn-dist run configs/voc2007.yaml --set data.root=/data/VOCdevkit --set run.dir=runs/voc2007
     """
-    run_config(config, overrides or [], stages)
+    run_config(config, overrides or [], stages, dry_run)
 
 
-def run_config(config: str, overrides: list[str], stages: str | None) -> None:
+def run_config(config: str, overrides: list[str], stages: str | None, dry_run: bool) -> None:
     """What `rcnn-dist run` and the jobs do."""
     from rcnn_dist.config import load_config
     from rcnn_dist.driver import find_config
 
-    _run(load_config(find_config(config), overrides), stages)
+    _run(load_config(find_config(config), overrides), stages, dry_run)
 
 
 def run_job(about: str | None, default_config: str) -> int:
@@ -124,13 +126,18 @@ def run_job(about: str | None, default_config: str) -> int:
     parser.add_argument("--config", default=default_config, help="a YAML file (default: %(default)s)")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="section.key=value", help="change a value")
     parser.add_argument("--stages", help="only these of its stages, comma separated: propose,extract,train,detect,evaluate,report")
-    arguments = parser.parse_args()
-    return guarded(lambda: run_config(arguments.config, arguments.overrides, arguments.stages))
+    parser.add_argument("--dry-run", action="store_true", help=_DRY_HELP)
+    given = parser.parse_args()
+    return guarded(lambda: run_config(given.config, given.overrides, given.stages, given.dry_run))
 
 
-def _run(config: Any, stages: str | None) -> None:
+def _run(config: Any, stages: str | None, dry_run: bool) -> None:
+    from rcnn_dist.commands.dry_run import print_plan
     from rcnn_dist.driver import run_stages
     from rcnn_dist.summary import print_summary
 
     wanted = tuple(name.strip() for name in stages.split(",")) if stages else config.run.stages
-    print_summary(run_stages(config, wanted), wanted)
+    if dry_run:
+        print_plan(config, wanted)
+    else:
+        print_summary(run_stages(config, wanted), wanted)

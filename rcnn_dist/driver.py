@@ -43,15 +43,13 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
 }
 
 
-def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bool = False) -> Run:
-    """Runs the stages that are asked for (None: all that the run has), in their order; each picks up what is done.
-
-    Progress goes to the standard output; where that is for a program (`quiet`), to the standard error.
+def open_run(config: RunConfig, stages: Sequence[str]) -> Run:
+    """The run, once stages, place, weights and images are found to be what they should; nothing is written.
 
     Raises:
-        ConfigError: a stage is not known, or the run does not have it.
+        ConfigError: a stage is not known, or the run does not have it; the run's place or the network's weights do not do.
+        DataError: images are not where they should be.
     """
-    stages = config.run.stages if stages is None else stages
     for name in stages:
         if name not in _STAGES:
             raise ConfigError(f"no stage is called '{name}': choose from {', '.join(STAGES)}")
@@ -64,23 +62,42 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
     for split in run.splits:
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
+    return run
+
+
+def planned_stages(run: Run, stages: Sequence[str]) -> Iterator[tuple[str, Stage, list[str]]]:
+    """Name, stage and folders of the stages that are asked for, in their order; made one by one, as a stage may need the one before."""
+    for name in [name for name in STAGES if name in stages]:
+        stage = _STAGES[name](run)
+        if isinstance(stage, ShardStage):
+            yield name, stage, [stage.folder(split) for split in stage.splits]
+        else:
+            yield name, stage, [_MODEL_FOLDERS[name](run)] if name in _MODEL_FOLDERS else []
+
+
+def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bool = False) -> Run:
+    """Runs the stages that are asked for (None: all that the run has), in their order; each picks up what is done.
+
+    Progress goes to the standard output; where that is for a program (`quiet`), to the standard error.
+
+    Raises:
+        ConfigError, DataError: as `open_run`.
+    """
+    stages = config.run.stages if stages is None else stages
+    run = open_run(config, stages)
     lasting = config.model_copy(update={"train": TrainSection()})  # train.classes is about this call alone
     files.write_bytes(files.join(run.url, CONFIG), lasting.to_yaml().encode())
     shown = make_progress(sys.stderr if quiet else sys.stdout)
     with observed(shown, run.url) as progress, make_executor(config, progress) as executor, _stoppable():
-        for name in [name for name in STAGES if name in stages]:
-            start = time.perf_counter()
-            stage = _STAGES[name](run)
-            if isinstance(stage, ShardStage):
-                folders = [stage.folder(split) for split in stage.splits]
-            else:
-                folders = [_MODEL_FOLDERS[name](run)] if name in _MODEL_FOLDERS else []
+        start = time.perf_counter()
+        for name, stage, folders in planned_stages(run, stages):
             record_stage(run, name, folders, 0.0)
             stage.run(executor, progress)
             if isinstance(stage, ShardStage):
                 for split, failure in stage.failures():
                     progress.note(f"{name}: {split} image {failure.image_id} left out: {failure.reason}")
             record_stage(run, name, folders, time.perf_counter() - start)
+            start = time.perf_counter()
     return run
 
 
