@@ -43,7 +43,10 @@ def test_what_is_done_is_told_and_stays_as_it_is(small_config, capsys):
     capsys.readouterr()
     print_plan(config, ("propose", "extract"))
     lines = capsys.readouterr().out.splitlines()[3:]
-    assert [line.split(", proposals")[0] for line in lines[:2]] == ["propose train: 3/4 shards, to do: 3 images", "propose test: 2/2 shards, done"]
+    assert [line.split(", proposals")[0] for line in lines[:2]] == [
+        "propose train: 3/4 shards, to do: 3 images",
+        "propose test: 2/2 shards, done",
+    ]
     assert {path: path.stat().st_mtime_ns for path in Path(config.run.dir).rglob("*")} == before
 
 
