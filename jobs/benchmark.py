@@ -73,6 +73,22 @@ def svm(
 
 
 @app.command()
+def svr(
+    rows: Annotated[int, typer.Option(min=100, help="Regions that both solvers learn from.")] = 10_000,
+    alone: Annotated[int, typer.Option(min=100, help="Regions that ours learns from alone.")] = 50_000,
+    size: Annotated[int, typer.Option(min=1, help="Features of each region.")] = 8192,
+    classes: Annotated[int, typer.Option(min=1, help="Regressors.")] = 20,
+    cost: Annotated[float, typer.Option(help="Of an error, for features whose mean norm is 1.")] = 3.0,
+    json_path: Json = None,
+) -> None:
+    """Our support vector regressors against liblinear's at equal objective: seconds on one thread.
+
+    Example: python jobs/benchmark.py svr --json svr.json
+    """
+    _report("svr", json_path, rows=rows, alone=alone, size=size, classes=classes, cost=cost)
+
+
+@app.command()
 def networks(
     batch_size: Annotated[int, typer.Option(min=1, help="Regions of a forward.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Forwards of each network.")] = 10,

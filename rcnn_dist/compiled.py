@@ -1,4 +1,4 @@
-"""The one decorator of the compiled kernels, and what becomes of the machine code.
+"""The one decorator of the compiled kernels, how they read stored numbers, and what becomes of the machine code.
 
 Numba writes the machine code to `NUMBA_CACHE_DIR` where that is set, else beside the source, else (a read-only package) under the
 user's cache folder; where none can be written, every process compiles for itself and is told so once. An entry belongs to one
@@ -20,9 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
-__all__ = ["cache_folder", "compiled", "compiled_sum", "one_compiles"]
+from rcnn_dist.arrays import Array
+
+__all__ = ["as_numbers", "as_single", "cache_folder", "compiled", "compiled_sum", "one_compiles"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,6 +47,25 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     except RuntimeError:
         warnings.warn("no folder for compiled kernels can be written: set NUMBA_CACHE_DIR to one that can", RuntimeWarning, stacklevel=3)
         return njit(nogil=True, error_model="numpy", **options)(source)
+
+
+def as_numbers(rows: Array) -> Array:
+    """Rows as the kernels read them: float16 as its bits, because numba knows no float16."""
+    return rows.view(np.uint16) if rows.dtype == np.float16 else rows
+
+
+def _as_single(context: Any, value: Any) -> Any:  # noqa: ARG001  numba's interface
+    """The float32 behind a stored value: float16 bits are converted by the processor, float32 passes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        if signature.args[0] == types.float32:
+            return arguments[0]
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(value), generate
+
+
+as_single: Any = intrinsic(_as_single)
 
 
 def cache_folder() -> Path | None:

@@ -13,12 +13,9 @@ Reference: Hsieh et al. 2008, "A dual coordinate descent method for large-scale 
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from rcnn_dist.arrays import Array, Float64
-from rcnn_dist.compiled import compiled, compiled_sum
+from rcnn_dist.compiled import as_single, compiled, compiled_sum
 
 _LOOKAHEAD = 0.1  # a look at all rows keeps those active whose margin is at most this far on the right side of 1
 _SAMPLE = 2500  # about so many negatives, evenly spread, does a cold start begin with
@@ -46,30 +43,11 @@ class DualSolution(NamedTuple):
     epochs: int
 
 
-def as_numbers(rows: Array) -> Array:
-    """Rows as the kernels read them: float16 as its bits, because numba knows no float16."""
-    return rows.view(np.uint16) if rows.dtype == np.float16 else rows
-
-
-def _as_single(context: Any, value: Any) -> Any:  # noqa: ARG001  numba's interface
-    """The float32 behind a stored value: float16 bits are converted by the processor, float32 passes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        if signature.args[0] == types.float32:
-            return arguments[0]
-        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
-
-    return types.float32(value), generate
-
-
-_number: Any = intrinsic(_as_single)
-
-
 @compiled_sum
 def _dot(row: Array, weights: Array) -> float:
     total = 0.0
     for k in range(row.size):
-        total += np.float64(_number(row[k])) * weights[k]
+        total += np.float64(as_single(row[k])) * weights[k]
     return total
 
 
@@ -77,7 +55,7 @@ def _dot(row: Array, weights: Array) -> float:
 def _squared_norm(row: Array) -> float:
     total = 0.0
     for k in range(row.size):
-        value = np.float64(_number(row[k]))
+        value = np.float64(as_single(row[k]))
         total += value * value
     return total
 
@@ -85,7 +63,7 @@ def _squared_norm(row: Array) -> float:
 @compiled
 def _add(weights: Array, factor: float, row: Array) -> None:
     for k in range(row.size):
-        weights[k] += factor * np.float64(_number(row[k]))
+        weights[k] += factor * np.float64(as_single(row[k]))
 
 
 @compiled

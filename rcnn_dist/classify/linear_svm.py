@@ -7,6 +7,7 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Float16, Float32, Float64
 from rcnn_dist.classify import dual_descent as descent
+from rcnn_dist.compiled import as_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def fit_svm(
     if len(negatives) == 0:
         raise ValueError("an SVM needs negatives: no region overlaps this class by less than negative_iou")
     costs = params.cost * params.positive_weight, params.cost
-    rows = descent.as_numbers(positives), descent.as_numbers(negatives)
+    rows = as_numbers(positives), as_numbers(negatives)
     problem = descent.DualProblem(*rows, scale, params.bias_scale, *costs)
     start = np.zeros(len(positives) + len(negatives)) if start is None else start
     solution = descent.solve(problem, start, params.seed, params.tolerance, params.max_epochs)
@@ -117,4 +118,4 @@ def fit_svm(
 
 
 def _scores(features: Array, weights: Float32[Array, "D"], bias: float, scale: float) -> Float64[Array, "R"]:
-    return descent.score_rows(descent.as_numbers(features), weights.astype(np.float64), bias, scale)
+    return descent.score_rows(as_numbers(features), weights.astype(np.float64), bias, scale)

@@ -6,15 +6,16 @@ over the active rows of each. The gradient g bounds what is left: objective - mi
 multipliers 2 * cost * max(0, |y - w.x| - epsilon).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rcnn_dist.arrays import Array, Float32, Float64
+from rcnn_dist.compiled import as_numbers, as_single, compiled
 from rcnn_dist.segment.params import SvrParams
 
-_ROWS = 2048  # converted to float32 at a time
+_ROWS = 256  # converted to float32 at a time, so that the product finds them in the processor's cache
 _IN_FLOAT32 = 1 << 28  # active values that are kept in single precision, 1 GB; more stay as stored
 _MOST_CG_STEPS = 250
 
@@ -43,8 +44,11 @@ class FeatureRows:
     def products(self, weights: Float64[Array, "C D"]) -> Float64[Array, "N C"]:
         """Every row's product with every vector of weights."""
         columns = np.ascontiguousarray((weights * self.scale).T, dtype=np.float32)
-        parts = [_single(block[i : i + _ROWS]) @ columns for block in self._blocks for i in range(0, len(block), _ROWS)]
-        return np.concatenate([np.empty((0, len(weights)), np.float32), *parts]).astype(np.float64)
+        found, done = np.empty((len(self), len(weights))), 0
+        for part in _in_single(self._blocks):
+            found[done : done + len(part)] = part @ columns
+            done += len(part)
+        return found
 
     def picked(self, rows: Array) -> Array:
         """Some rows, ascending, unscaled: in float32 where they are not too many."""
@@ -119,13 +123,13 @@ class _Active:
 
     def _product(self, vector: Float64[Array, "D"]) -> Float64[Array, "A"]:
         scaled = (vector * self._scale).astype(np.float32)
-        parts = [_single(self._rows[i : i + _ROWS]) @ scaled for i in range(0, len(self._rows), _ROWS)]
-        return np.concatenate([np.empty(0, np.float32), *parts]).astype(np.float64)
+        return np.concatenate([np.empty(0), *(part @ scaled for part in _in_single([self._rows]))])
 
     def _transposed(self, vector: Float64[Array, "A"]) -> Float64[Array, "D"]:
-        total = np.zeros(len(self._scale))
-        for i in range(0, len(self._rows), _ROWS):
-            total += vector[i : i + _ROWS].astype(np.float32) @ _single(self._rows[i : i + _ROWS])
+        total, done = np.zeros(len(self._scale)), 0
+        for part in _in_single([self._rows]):
+            total += vector[done : done + len(part)].astype(np.float32) @ part
+            done += len(part)
         return total * self._scale
 
 
@@ -150,5 +154,21 @@ def _line_search(
     return length
 
 
-def _single(rows: Array) -> Array:
-    return np.ascontiguousarray(rows, dtype=np.float32)
+def _in_single(blocks: Sequence[Array]) -> Iterator[Array]:
+    """The rows of blocks in float32, a few at a time; those of float16 in one buffer, which the next ones overwrite."""
+    for block in blocks:
+        buffer = np.empty((_ROWS, block.shape[1]), np.float32)
+        for start in range(0, len(block), _ROWS):
+            part = block[start : start + _ROWS]
+            if part.dtype != np.float32:
+                _convert(as_numbers(part), buffer)
+                part = buffer[: len(part)]
+            yield part
+
+
+@compiled
+def _convert(rows: Array, into: Array) -> None:
+    """Rows as float32 into the first rows of a buffer, converted by the processor, which NumPy does more slowly."""
+    for i in range(len(rows)):
+        for k in range(rows.shape[1]):
+            into[i, k] = as_single(rows[i, k])
