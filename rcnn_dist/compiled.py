@@ -25,8 +25,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from rcnn_dist.arrays import Array
-
 __all__ = ["as_numbers", "as_single", "cache_folder", "compiled", "compiled_sum", "one_compiles"]
 
 
@@ -49,7 +47,7 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
         return njit(nogil=True, error_model="numpy", **options)(source)
 
 
-def as_numbers(rows: Array) -> Array:
+def as_numbers(rows: np.ndarray) -> np.ndarray:
     """Rows as the kernels read them: float16 as its bits, because numba knows no float16."""
     return rows.view(np.uint16) if rows.dtype == np.float16 else rows
 
