@@ -161,6 +161,15 @@ def gist(
 
 
 @app.command()
+def report(classes: Annotated[int, typer.Option(min=1, help="Of the generated result set.")] = 200, json_path: Json = None) -> None:
+    """The report's page with very many classes: size, and the time to open and to filter it in a headless Chromium.
+
+    Example: python jobs/benchmark.py report --classes 200 --json report.json
+    """
+    _report("report", json_path, classes=classes)
+
+
+@app.command()
 def plan(images: Annotated[int, typer.Option(min=1, help="How many.")] = 400_000, json_path: Json = None) -> None:
     """Plan very many images: time and memory of the driver.
 

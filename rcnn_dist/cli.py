@@ -16,6 +16,7 @@ from rcnn_dist.commands.doctor import doctor
 from rcnn_dist.commands.explore import explore
 from rcnn_dist.commands.export import export
 from rcnn_dist.commands.generate import generate, split
+from rcnn_dist.commands.pictures import draw, screenshot
 from rcnn_dist.commands.recall import recall
 from rcnn_dist.commands.runs import runs
 from rcnn_dist.commands.validate import validate
@@ -30,6 +31,8 @@ app.command()(detect)
 app.command()(doctor)
 runs.command()(export)
 runs.command()(compare)
+runs.command()(draw)
+runs.command()(screenshot)
 data.command()(validate)
 data.command()(recall)
 data.command()(generate)

@@ -17,6 +17,7 @@ MIN_OBJECTS = 5  # a subset with fewer says nothing
 _PERCENTILES = (0.1, 0.3, 0.7, 0.9)
 SIZES = ("XS", "S", "M", "L", "XL")
 ASPECTS = ("XT", "T", "M", "W", "XW")  # tall to wide
+_SUBSETS = ("XS", "S", "XT", "T", "M", "L", "W", "XL", "XW", "whole", "truncated")  # in the order that they are shown in
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def sensitivity_json(found: Mapping[str, Sensitivity]) -> dict[str, dict[str, ob
 
 
 def _average(classes: Sequence[tuple[dict[str, float], float]]) -> Sensitivity:
-    names = dict.fromkeys(subset for values, _ in classes for subset in values)
+    names = sorted({subset for values, _ in classes for subset in values}, key=_SUBSETS.index)
     subsets = {name: float(np.mean([values[name] for values, _ in classes if name in values])) for name in names}
     lowest, highest = (float(np.mean([extreme(values.values()) for values, _ in classes])) for extreme in (min, max))
     return Sensitivity(lowest, highest, float(np.mean([overall for _, overall in classes])), len(classes), subsets)

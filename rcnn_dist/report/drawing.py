@@ -59,10 +59,8 @@ def draw_detections(
         raise ValueError(f"{len(boxes)} boxes, {len(labels)} labels and {len(kinds)} kinds: give one label and one kind per box")
     if not np.isfinite(boxes).all():
         raise ValueError(f"box {np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0]} is not finite: leave it out of the picture")
-    height, width = image.shape[:2]
-    scale = max_side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    picture, scale = _scaled(image, max_side)
+    size = picture.size
     draw = ImageDraw.Draw(picture)
     corners = [_pixels(box * scale, size) for box in boxes]
     # ground truth first: an object that was missed may be among the objects too
@@ -72,8 +70,25 @@ def draw_detections(
     for corner, kind, label in zip(corners, kinds, labels, strict=True):
         if label:
             _draw_label(draw, corner, short_label(_STYLES[kind].mark + label, 60), _STYLES[kind].colour, font, size)
+    return _jpeg(picture)
+
+
+def draw_plain(image: UInt8[Array, "H W 3"], max_side: int) -> bytes:
+    """A JPEG of `image` alone, the longer side scaled to `max_side` pixels."""
+    return _jpeg(_scaled(image, max_side)[0])
+
+
+def _scaled(image: UInt8[Array, "H W 3"], max_side: int) -> tuple[Image.Image, float]:
+    """The picture and its scale."""
+    height, width = image.shape[:2]
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS), scale
+
+
+def _jpeg(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=85)
+    picture.save(stream, "JPEG", quality=80)
     return stream.getvalue()
 
 

@@ -4,131 +4,40 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
 
-from rcnn_dist.arrays import Array, Float64
+from rcnn_dist.report.curve_plot import plot_precision_recall
 from rcnn_dist.report.error_plots import plot_costs, plot_error_modes, plot_missed, plot_sensitivity
 from rcnn_dist.report.plots import (
     format_duration,
     order_phases,
+    plot_ap_boxes,
     plot_average_precision,
     plot_mining,
-    plot_precision_recall,
+    plot_proposal_recall,
     plot_stage_times,
 )
+from rcnn_dist.report.run_data import Curve, Example, Refit, ReportData
 from rcnn_dist.report.scaling_plot import CLAIMS, plot_scaling
-
-Verdict = Literal["true", "false", "missed"]
 
 _VARIANTS = ("voc07", "area", "coco", "ilsvrc")
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Recall and precision after each detection of a class, the detections by falling score; each in [0, 1]."""
-
-    recall: Float64[Array, "K"]
-    precision: Float64[Array, "K"]
-
-
-@dataclass(frozen=True, slots=True)
-class StageTiming:
-    """What one stage cost: `seconds` on the wall, and the seconds of each phase summed over its workers."""
-
-    name: str
-    seconds: float
-    images: int
-    failures: int
-    workers: int
-    phases: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A picture of a detection, or of an object that was missed (its score may be NaN), and why it counts as it does."""
-
-    image_id: str
-    class_name: str
-    score: float
-    verdict: Verdict
-    picture_png_or_jpeg: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An image that a stage left out."""
-
-    image_id: str
-    stage: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refit:
-    """One fit of a class's SVM while hard negatives were mined.
-
-    It was fitted to `positives` and to the `negatives` in its cache, of which `found` are newer than the fit before, and `evicted`
-    left the cache afterwards; `objective` is that of the fit.
-    """
-
-    class_name: str
-    wave: int
-    positives: int
-    negatives: int
-    found: int
-    evicted: int
-    objective: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedRow:
-    """A row of a published table: AP per class and their mean in percent as printed; `source` is the table and its AP variant."""
-
-    method: str
-    values: dict[str, float]
-    mean: float
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportData:
-    """Everything the page shows.
-
-    `ap` maps a variant (voc07, area, coco, ilsvrc) to the AP of each class in [0, 1], NaN for a class without objects; it is empty where
-    the test set has no annotations, as `errors` is. `n_objects` counts the objects that the evaluation looked for.
-    """
-
-    title: str
-    data_name: str
-    classes: tuple[str, ...]
-    ap: dict[str, dict[str, float]]
-    curves: dict[str, Curve]
-    n_objects: dict[str, int]
-    stages: tuple[StageTiming, ...]
-    config_yaml: str
-    versions: dict[str, str]
-    examples: tuple[Example, ...]
-    failures: tuple[Failure, ...]
-    telemetry: tuple[Refit, ...]
-    published: tuple[PublishedRow, ...]
-    errors: Mapping[str, Any]  # what evaluation/errors.json holds
-    scaling: Mapping[str, Any] = field(default_factory=dict)  # what scaling/scaling.json holds
+_BOX_CLASSES = 5  # fewer have no quartiles worth showing
+_MINING_PLOTS = 24  # classes; the table has all
 
 
 class _Mining(NamedTuple):
     class_name: str
     refits: tuple[Refit, ...]
-    plot: str
+    plot: str | None  # None: other classes took longer
 
 
 def render_report(data: ReportData) -> str:
-    """The page as HTML that opens from a file, asks for nothing on the network, and runs no script but its own sorting of tables.
+    """The page as HTML that opens from a file, asks for nothing on the network, and runs no script but its own.
 
     Law: equal data give equal text, whatever the order of the dictionaries, but for `errors`, whose order is that on the page. All text
     from `data` is shown as text.
@@ -147,9 +56,9 @@ def render_report(data: ReportData) -> str:
             ap=ap,
             mean_ap={variant: _mean(values) for variant, values in ap.items()},
             without_objects=sum(all(math.isnan(values[k]) for values in ap.values()) for k in range(len(data.classes))) if ap else 0,
-            galleries={
-                verdict: [example for example in data.examples if example.verdict == verdict] for verdict in ("true", "false", "missed")
-            },
+            score_range=_score_range(data),
+            box_plot=plot_ap_boxes(_boxes(data, ap)) if len(data.classes) >= _BOX_CLASSES and ap else None,
+            proposal_plot=plot_proposal_recall(data.proposals.table, data.proposals.per_image) if data.proposals else None,
             ap_plot=plot_average_precision(data.classes, ap) if ap and data.classes else None,
             curve_plots=[_plot_curve(data.curves.get(name)) for name in data.classes] if ap else [],
             scaling_plot=plot_scaling(data.scaling) if data.scaling else None,
@@ -208,23 +117,31 @@ def _error_plots(errors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mining(data: ReportData) -> list[_Mining]:
-    """The refits of each class that has any, in the order of the classes."""
+    """The refits of each class that has any, in the order of the classes, with the plots of those that took longest."""
     names = dict.fromkeys((*data.classes, *(refit.class_name for refit in data.telemetry)))
-    by_class = {name: tuple(refit for refit in data.telemetry if refit.class_name == name) for name in names}
-    return [
-        _Mining(
-            name,
-            refits,
-            plot_mining(
-                np.array([refit.wave for refit in refits], np.int64),
-                np.array([refit.negatives for refit in refits], np.int64),
-                np.array([refit.found for refit in refits], np.int64),
-                np.array([refit.objective for refit in refits], np.float64),
-            ),
-        )
-        for name, refits in by_class.items()
-        if refits
-    ]
+    by_class: dict[str, list[Refit]] = {name: [] for name in names}
+    for refit in data.telemetry:
+        by_class[refit.class_name].append(refit)
+    longest = sorted(by_class, key=lambda name: -sum(refit.seconds for refit in by_class[name]))[:_MINING_PLOTS]
+    return [_Mining(name, tuple(refits), _plot_refits(refits) if name in longest else None) for name, refits in by_class.items() if refits]
+
+
+def _plot_refits(refits: list[Refit]) -> str:
+    waves, negatives, found = (np.array([getattr(refit, name) for refit in refits], np.int64) for name in ("wave", "negatives", "found"))
+    return plot_mining(waves, negatives, found, np.array([refit.objective for refit in refits], np.float64))
+
+
+def _boxes(data: ReportData, ap: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Label -> AP of the classes in percent, this run's first variant on top."""
+    own = {f"this run, {variant}": [100 * value for value in values] for variant, values in ap.items()}
+    return own | {f"{row.method} ({row.source})": [row.values[name] for name in data.classes] for row in data.published}
+
+
+def _score_range(data: ReportData) -> tuple[float, float]:
+    """The lowest and the highest score of the detections that the page shows."""
+    scores = [example.score for example in data.examples] + [box.score for image in data.images for box in image.boxes]
+    known = [score for score in scores if not math.isnan(score)]
+    return (min(known), max(known)) if known else (0.0, 0.0)
 
 
 def _picture_uri(example: Example) -> str:

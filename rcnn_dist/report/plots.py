@@ -4,6 +4,7 @@ Equal arguments give equal bytes, and no pyplot state is touched. Names are draw
 """
 
 import io
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
@@ -19,11 +20,9 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, PercentFor
 from rcnn_dist.arrays import Array, Float64, Int64
 from rcnn_dist.report.drawing import short_label
 
-MAX_POINTS = 400
-
 # the ink becomes currentColor, which the figure's own style sets for a light or a dark page
 INK = "#1b2431"
-_THEME = (
+THEME = (
     "<style>svg{color:#1b2430}text{font-family:system-ui,sans-serif!important}@media(prefers-color-scheme:dark){svg{color:#dfe6ee}}</style>"
 )
 RC: Any = {
@@ -52,32 +51,6 @@ _PHASES = {"read": SKY, "warp": "#009e73", "forward": "#cc79a7", "compute": BLUE
 _OTHERS = ("#d55e00", "#f0e442")
 _MARKS = (("D", ORANGE), ("o", "#36b58e"), ("^", "#cc79a7"), ("s", "#d55e00"))
 _LEGEND_LETTERS = 56
-
-
-@matplotlib.rc_context(RC)
-def plot_precision_recall(recall: Float64[Array, "K"], precision: Float64[Array, "K"]) -> str:
-    """One class's curve over its detections in the order of their scores, and shaded below it the precision that area AP integrates.
-
-    The line goes through the detections that raise the recall, each with the one before it: all up to `MAX_POINTS`, of more as many,
-    spread evenly over the recall.
-    No detections give empty axes that say so.
-    """
-    figure = Figure(figsize=(2.7, 2.0))
-    axes = figure.add_axes((0.16, 0.2, 0.8, 0.75))
-    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-    axes.xaxis.labelpad = axes.yaxis.labelpad = 0
-    axes.grid(True)
-    if recall.size and np.isfinite(recall).all() and np.isfinite(precision).all():
-        rises = np.searchsorted(recall, np.linspace(recall[0], recall[-1], MAX_POINTS))
-        shown = np.unique(np.concatenate([rises, np.maximum(rises - 1, 0), [recall.size - 1]]))
-        best = np.maximum.accumulate(precision[::-1])[::-1]
-        axes.fill_between(np.append(0, recall[shown]), np.append(best[0], best[shown]), step="pre", color=BLUE, alpha=0.16, linewidth=0)
-        axes.plot(recall[shown], precision[shown], color=BLUE, linewidth=1.5, marker="o" if shown.size == 1 else None, markersize=4)
-    else:
-        axes.text(0.5, 0.5, "no curve", ha="center", va="center", fontsize=10)
-    return to_svg(figure)
 
 
 @matplotlib.rc_context(RC)
@@ -111,6 +84,29 @@ def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[flo
     axes.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     add_legend(figure, axes)
+    return to_svg(figure)
+
+
+@matplotlib.rc_context(RC)
+def plot_ap_boxes(rows: Mapping[str, Sequence[float]]) -> str:
+    """The spread of AP over the classes (percent), a box from quartile to quartile for each row, whiskers to the extremes.
+
+    Classes without AP (NaN) count in no box.
+    """
+    known = {label: [value for value in values if not np.isnan(value)] for label, values in rows.items()}
+    shown = {label: values for label, values in known.items() if values}
+    figure, axes = bars([short_label(label, 34) for label in shown])
+    figure.set_figwidth(6.4)
+    styles: dict[str, Any] = {f"{part}props": {"color": INK, "linewidth": 1} for part in ("whisker", "cap", "box")}
+    found = axes.boxplot(
+        list(shown.values()), positions=range(len(shown)), orientation="horizontal", widths=0.55, whis=(0, 100), patch_artist=True,
+        showmeans=True, manage_ticks=False, medianprops={"color": INK, "linewidth": 1.6},
+        meanprops={"marker": "D", "markerfacecolor": ORANGE, "markeredgecolor": INK, "markersize": 4}, **styles,
+    )  # fmt: skip
+    for label, box in zip(shown, found["boxes"], strict=True):
+        box.set_facecolor(SKY if label.startswith("this run") else "none")
+    axes.set(xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6))
+    axes.xaxis.set_major_formatter(PercentFormatter())
     return to_svg(figure)
 
 
@@ -241,5 +237,5 @@ def to_svg(figure: Figure) -> str:
         # letters that matplotlib's font lacks are drawn by the browser, which looks in all of its own
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(stream, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = stream.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor").replace("<defs>", _THEME + "<defs>", 1)
+    text = re.sub(r"(\d\.\d\d)\d+", r"\1", stream.getvalue())  # a hundredth of a point is finer than any screen
+    return text[text.index("<svg") :].replace(INK, "currentColor").replace("<defs>", THEME + "<defs>", 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from rcnn_dist.errors import ConfigError
-from rcnn_dist.report.page import PublishedRow
+from rcnn_dist.report.run_data import PublishedRow
 
 _VOC2007 = (("table2_voc2007_test.csv", "Table 2, voc07"), ("table3_voc2007_test.csv", "Table 3, voc07"))
 _VOC2010 = (("table1_voc2010_test.csv", "Table 1, area"),)

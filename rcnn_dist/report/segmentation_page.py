@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcnn_dist.report.page import PublishedRow, environment
+from rcnn_dist.report.page import environment
+from rcnn_dist.report.run_data import PublishedRow
 
 
 @dataclass(frozen=True, slots=True)

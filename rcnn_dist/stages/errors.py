@@ -13,6 +13,8 @@ from rcnn_dist.evaluate.error_cost import cost_json, judge_mistakes, mistake_cos
 from rcnn_dist.evaluate.error_modes import (
     N_J_PER_IMAGE,
     ErrorModes,
+    ObjectPool,
+    Overlaps,
     count_modes,
     find_overlaps,
     judge,
@@ -44,10 +46,7 @@ def analyse_errors(run: Run, found: "Evaluation") -> dict[str, Any]:
         return {}
     section = run.config.evaluate
     names = list(found.results)
-    pool = pool_objects(found.objects)
-    similar = {name: [names.index(c) for c in others] for name, others in similar_classes(names, section.similar).items()}
-    overlaps = {n: find_overlaps(found.detections[n], i, pool, similar[n], section.min_iou) for i, n in enumerate(names)}
-    modes = {n: judge(found.detections[n], i, pool, overlaps[n]) for i, n in enumerate(names)}
+    pool, overlaps, modes = judge_modes(run, found)
     groups = {group: [n for n in members if n in names] for group, members in section.groups.items()}
     groups = {group: members for group, members in groups.items() if members} | {"all classes": names}
     n_j = N_J_PER_IMAGE * len(found.image_ids)
@@ -62,6 +61,15 @@ def analyse_errors(run: Run, found: "Evaluation") -> dict[str, Any]:
         "sensitivity": sensitivity_json(sensitivities(modes, found.objects, n_j)),
         "missed": _blame_where_proposals_stand(run, found),
     }
+
+
+def judge_modes(run: Run, found: "Evaluation") -> tuple[ObjectPool, dict[str, Overlaps], dict[str, ErrorModes]]:
+    """All objects, what each class's detections overlap, and the kind of each mistake."""
+    names, min_iou = list(found.results), run.config.evaluate.min_iou
+    pool = pool_objects(found.objects)
+    similar = {name: [names.index(c) for c in others] for name, others in similar_classes(names, run.config.evaluate.similar).items()}
+    overlaps = {n: find_overlaps(found.detections[n], i, pool, similar[n], min_iou) for i, n in enumerate(names)}
+    return pool, overlaps, {n: judge(found.detections[n], i, pool, overlaps[n]) for i, n in enumerate(names)}
 
 
 def _blame_where_proposals_stand(run: Run, found: "Evaluation") -> dict[str, Any] | None:

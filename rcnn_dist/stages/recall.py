@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class RunRecall:
     images: int  # with proposals and an annotation
     proposals: float  # per image
     table: list[BudgetRecall]
+    figures: dict[str, Any]  # the table as JSON holds it
     files: tuple[str, str]  # the same as JSON and as a plot
 
 
@@ -59,7 +61,7 @@ def measure_recall(run: Run, split: str) -> RunRecall:
     urls = tuple(files.join(run.url, "evaluation", f"proposal_recall-{split}.{ending}") for ending in ("json", "svg"))
     files.write_bytes(urls[0], (json.dumps(about | figures, indent=1) + "\n").encode())
     files.write_bytes(urls[1], plot_proposal_recall(figures, mean).encode())
-    return RunRecall(split, source, len(found), mean, recall, (urls[0], urls[1]))
+    return RunRecall(split, source, len(found), mean, recall, figures, (urls[0], urls[1]))
 
 
 def _objects(run: Run, image_id: str) -> Objects | None:

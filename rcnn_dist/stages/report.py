@@ -5,14 +5,17 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from rcnn_dist.errors import DataError, MissingShardError
 from rcnn_dist.evaluate.voc import Variant, variants
-from rcnn_dist.report import Curve, Failure, Refit, ReportData, StageTiming, published_rows, render_report
+from rcnn_dist.report import Curve, Failure, ProposalRecall, Refit, ReportData, StageTiming, published_rows, render_report
 from rcnn_dist.stages import scale, train
 from rcnn_dist.stages.base import Executor, Progress
 from rcnn_dist.stages.errors import analyse_errors
 from rcnn_dist.stages.evaluate import Evaluation, evaluate
-from rcnn_dist.stages.examples import choose_examples
+from rcnn_dist.stages.examples import choose_examples, draw_images, list_false_positives
+from rcnn_dist.stages.judged import judge_detections
 from rcnn_dist.stages.mining_state import TELEMETRY
+from rcnn_dist.stages.recall import measure_recall
 from rcnn_dist.stages.record import stage_costs
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
@@ -44,6 +47,7 @@ class ReportStage:
 def report_data(run: Run) -> ReportData:
     """Everything the page shows, read back from the run's files."""
     found = evaluate(run)
+    judged = judge_detections(run, found)
     costs = stage_costs(run.url)
     data_name = f"{run.dataset.name} {run.image_set('test')}"
     return ReportData(
@@ -56,7 +60,10 @@ def report_data(run: Run) -> ReportData:
         stages=tuple(StageTiming(c.name, c.seconds, c.images, len(c.failures), c.workers, c.phases) for c in costs),
         config_yaml=run.config.to_yaml(),
         versions={"python": platform.python_version()} | {name: v for name in _PACKAGES if (v := _version(name))},
-        examples=choose_examples(run, found),
+        examples=choose_examples(run, found, judged),
+        images=draw_images(run, found, judged),
+        false_positives=list_false_positives(found, judged),
+        proposals=_proposals(run),
         failures=tuple(Failure(f["image_id"], c.name, f["reason"]) for c in costs for f in c.failures if f["stage"] == c.name),
         telemetry=_telemetry(run),
         published=published_rows(data_name, run.classes),
@@ -85,6 +92,14 @@ def _scaling(run: Run) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return content
+
+
+def _proposals(run: Run) -> ProposalRecall | None:
+    try:
+        found = measure_recall(run, "test")
+    except (MissingShardError, DataError):
+        return None  # a run may be kept without its proposals, and a test set may have no objects
+    return ProposalRecall(found.figures, found.proposals)
 
 
 def _telemetry(run: Run) -> tuple[Refit, ...]:

@@ -13,8 +13,12 @@ from PIL import Image
 
 from rcnn_dist.report import (
     Curve,
+    DrawnBox,
+    DrawnImage,
     Example,
     Failure,
+    FalsePositive,
+    ProposalRecall,
     PublishedRow,
     Refit,
     ReportData,
@@ -34,6 +38,8 @@ EVIL = [
     "javascript:alert(4)//https://example.org",
 ]
 CURVE = Curve(np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 2 / 3]))
+BOX = np.array([5.0, 5, 20, 20])
+RECALL = {"recall_50": 0.9, "recall_70": 0.7, "average_recall": 0.5, "mabo": 0.8, "by_size": {"large": {"recall_50": 1.0}}}
 PICTURE = draw_detections(np.full((30, 40, 3), 90, np.uint8), np.array([[5.0, 5, 20, 20]]), ["apple 0.91"], ["true"], 64)
 
 
@@ -76,7 +82,10 @@ def make(names=("apple", "pear"), text="plain", published=True):
         stages=(StageTiming(text, 61.0, 30, 1, 2, {"wait": 1.0, "read": 2.0, text: 3.0}), StageTiming("evaluate", 0.5, 0, 0, 1, {})),
         config_yaml=f"title: {text}\nroot: here\n",
         versions={"numpy": text, "Ray": "2"},
-        examples=tuple(Example(text, names[0], 0.914, verdict, PICTURE, text) for verdict in ("true", "false", "missed")),
+        examples=tuple(Example(text, names[0], 0.914, verdict, PICTURE, text, 0.75, "") for verdict in ("true", "false", "missed")),
+        images=(DrawnImage(text, 40, 30, PICTURE, (DrawnBox(names[0], 0.9, 0.75, "true", "", BOX),), BOX[None]),),
+        false_positives=(FalsePositive(text, names[0], 0.8, 0.5, "other", text),),
+        proposals=ProposalRecall({"100": RECALL, "all": RECALL}, 2345.6),
         failures=(Failure(text, text, text),),
         telemetry=tuple(Refit(name, wave, 7, 1000 * wave, 900 * wave, 100, 0.5, 0.25) for name in names for wave in (1, 4)),
         published=(PublishedRow(text, dict.fromkeys(names, 58.4), 58.4, "Table 9"),) if published else (),
@@ -108,8 +117,13 @@ def errors_of(names, text):
     }
 
 
+def source(image):
+    """What an image shows, at once or as soon as the page stands."""
+    return image.get("src") or image["data-src"]
+
+
 def section(html, name):
-    return Page(html.split(f'<section id="{name}">')[1].split("</section>")[0]).words
+    return Page(html.split(f'<section id="{name}"')[1].split(">", 1)[1].split("</section>")[0]).words
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +142,7 @@ def assert_self_contained(page):
         assert tag not in {"iframe", "object", "embed", "base", "link", "form", "audio", "video"}
         assert not [name for name in attributes if name.startswith("on") or name in {"srcset", "style", "background", "action", "srcdoc"}]
         assert attributes.get("href", "#").startswith("#")
-        assert attributes.get("src", "data:image/").startswith("data:image/")
+        assert all(attributes.get(name, "data:image/").startswith("data:image/") for name in ("src", "data-src"))
     assert all(attributes["alt"].strip() for attributes in page.all("img"))
     assert len(page.styles) == len(page.scripts) == 1
     assert not re.search(r"url\(|@import|expression\(", page.styles[0])
@@ -168,7 +182,7 @@ def test_hostile_text_is_inert(hostile, plain):
 
 def test_hostile_names_in_figures_are_inert(hostile):
     for image in Page(hostile[1]).all("img"):
-        kind, content = image["src"].split(";base64,")
+        kind, content = source(image).split(";base64,")
         if kind == "data:image/svg+xml":
             for node in ElementTree.fromstring(base64.b64decode(content)).iter():
                 assert node.tag.split("}")[1] not in {"script", "foreignObject", "image", "a"}
@@ -205,14 +219,29 @@ def test_hand_example_of_numbers(plain):
 
 
 def test_examples_say_class_score_verdict_and_reason(plain):
-    assert "✓ true apple 0.91 plain plain" in section(plain, "true")
-    assert "✗ false apple 0.91 plain plain" in section(plain, "false")
-    assert "○ missed apple 0.91 plain plain" in section(plain, "missed")
+    words = section(plain, "examples")
+    for mark in ("✓ true", "✗ false", "○ missed"):
+        assert f"{mark} apple 0.91 plain plain" in words
+    assert "apple plain 0.80 0.50 other plain" in words, "the list of false positives"
+
+
+def test_what_filters_ask_for_is_on_every_item(plain):
+    page = Page(plain)
+    items = [attributes for tag, attributes in page.tags if tag in {"figure", "g", "tr"} and "data-class" in attributes]
+    assert [(item["data-verdict"], item["data-kind"], item["data-score"], item["data-precision"]) for item in items] == [
+        ("true", "", "0.9", "0.75"),
+        ("true", "", "0.914", "0.75"),
+        ("false", "", "0.914", "0.75"),
+        ("missed", "", "0.914", "0.75"),
+        ("false", "other", "0.8", "0.5"),
+    ]
+    assert [option["value"] for option in page.all("option")].count("pear") == 2
+    assert "An image has 2,346 proposals on average" in section(plain, "proposals")
 
 
 def test_missed_object_without_a_score_shows_none():
-    example = Example("picture 4", "apple", math.nan, "missed", PICTURE, "nothing near")
-    words = section(render_report(replace(make(), examples=(example,))), "missed")
+    example = Example("picture 4", "apple", math.nan, "missed", PICTURE, "nothing near", math.nan, "")
+    words = section(render_report(replace(make(), examples=(example,))), "examples")
     assert "○ missed apple nothing near picture 4" in words
     assert "nan" not in words
 
@@ -221,7 +250,7 @@ def test_pictures_are_embedded_byte_for_byte():
     stream = io.BytesIO()
     Image.new("RGB", (3, 2)).save(stream, "PNG")
     examples = (replace(make().examples[0], picture_png_or_jpeg=stream.getvalue()), make().examples[1])
-    images = [image["src"] for image in Page(render_report(replace(make(), examples=examples))).all("img")]
+    images = [source(image) for image in Page(render_report(replace(make(), examples=examples))).all("img")]
     assert f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" in images
     assert f"data:image/jpeg;base64,{base64.b64encode(PICTURE).decode()}" in images
 
@@ -278,9 +307,9 @@ def test_empties_render(changes):
 
 
 def test_no_failures_and_no_false_detections_are_said():
-    html = render_report(replace(make(), failures=(), examples=()))
+    html = render_report(replace(make(), failures=(), examples=(), false_positives=(), images=()))
     assert section(html, "failures") == "Failed images None."
-    assert section(html, "false").endswith("None.")
+    assert section(html, "examples").endswith("None.")
     assert "Failed images 0 none was left out" in section(html, "overview")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from rcnn_dist.report.overlay import draw_label_maps
-from rcnn_dist.report.page import PublishedRow
+from rcnn_dist.report.run_data import PublishedRow
 from rcnn_dist.report.segmentation_page import SegmentationPage, SegmentedPicture, render_segmentation
 
 METHOD = {"mean": 0.25, "pixel_accuracy": 0.5, "accuracy": {"background": 0.5, "a<b>": None}, "background": 0.3, "segments_per_image": 2.0}
