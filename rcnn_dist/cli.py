@@ -11,6 +11,7 @@ import typer
 from rcnn_dist import __version__
 from rcnn_dist.commands import weights
 from rcnn_dist.commands.compare import compare
+from rcnn_dist.commands.crops import crops
 from rcnn_dist.commands.detect import detect
 from rcnn_dist.commands.doctor import doctor
 from rcnn_dist.commands.explore import explore
@@ -37,6 +38,7 @@ data.command()(validate)
 data.command()(recall)
 data.command()(generate)
 data.command()(split)
+data.command()(crops)
 app.add_typer(weights.app, name="weights")
 
 STOPPED = 75

@@ -62,6 +62,7 @@ class DataSection:
     test: str | None = "test"  # None: images of one set only, for features without a detector
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  # None: those of the training annotations, sorted
     max_pixels: int = 80_000_000  # an image with more is refused before it is decoded
+    shuffle_classes: int | None = None  # a seed: training objects are dealt the classes of others, a control
     exif_rotation: bool = False  # VOC's annotations ignore the EXIF orientation
 
 

@@ -1,5 +1,6 @@
 """`rcnn-dist data generate` and `rcnn-dist data split`: sets that are made, and halves of a set that is there."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -13,6 +14,9 @@ def generate(
     train: Annotated[int, typer.Option(min=1, help="Training images (VOC).")] = 60,
     test: Annotated[int, typer.Option(min=1, help="Test images.")] = 30,
     seed: Annotated[int, typer.Option(help="Another seed, other images.")] = 3,
+    others: Annotated[
+        bool, typer.Option("--others", help="Objects of the 30 classes that such a set (VOC) does not have otherwise.")
+    ] = False,
     out: Annotated[str, typer.Option(help=f"Where the images of {_ILSVRC} go.")] = "data/ilsvrc2013_shapes",
     classes: Annotated[int, typer.Option(help=f"Classes of {_ILSVRC}, 200 at most.")] = 200,
     val: Annotated[int, typer.Option(min=1, help=f"Validation images of {_ILSVRC}.")] = 400,
@@ -23,13 +27,14 @@ def generate(
     Example: rcnn-dist data generate data/shapes --train 200 --test 100
     Example: rcnn-dist data generate ilsvrc2013 --classes 200 --val 400 --out data/ilsvrc2013_shapes
     """
-    from rcnn_dist.data.shapes import ShapesParams, generate_shapes
+    from rcnn_dist.data.shapes import OTHER_CLASSES, ShapesParams, generate_shapes
     from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
 
     if dir == _ILSVRC:
         generate_ilsvrc(out, IlsvrcShapesParams(classes=classes, val=val, test=test, positive=positive, seed=seed))
     else:
-        generate_shapes(dir, ShapesParams(images={"train": train, "test": test}, seed=seed))
+        params = ShapesParams(images={"train": train, "test": test}, seed=seed)
+        generate_shapes(dir, replace(params, classes=OTHER_CLASSES) if others else params)
 
 
 def split(

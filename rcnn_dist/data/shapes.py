@@ -22,6 +22,7 @@ _YEAR = "VOC2007"
 _MASKS = "SegmentationClass"
 _SETS = ("train", "test")
 _CLASSES = ("checkered_square", "dotted_triangle", "ringed_star", "spoked_ring", "striped_disc", "wavy_cross")
+OTHER_CLASSES = tuple(sorted({f"{texture}_{outline}" for texture in TEXTURES for outline in OUTLINES} - set(_CLASSES)))
 _SMALLEST_SIDE = 64
 _OF_SCENE, _OF_JPEG = 1, 2  # separate random streams
 

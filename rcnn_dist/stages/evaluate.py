@@ -82,16 +82,21 @@ class EvaluateStage:
             lines = "".join(submission_lines(found.detections[name], ids[name], numbers) for name in self._run.classes)
             files.write_bytes(files.join(folder(self._run), SUBMISSION), lines.encode())
             return
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-            for name in self._run.classes:
-                text = results_file(found.detections[name], found.image_ids).encode()
-                file = f"comp4_det_{self._run.image_set('test')}_{quote(name, safe=' ')}.txt"  # a name may hold a slash
-                files.write_bytes(files.join(folder(self._run), "comp4", file), text)
-                entry = tarfile.TarInfo(f"results/{self._run.config.data.year}/Main/{file}")
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text))
-        files.write_bytes(files.join(folder(self._run), ARCHIVE), stream.getvalue())
+        write_comp4(found, folder(self._run), self._run.image_set("test"), self._run.config.data.year)
+
+
+def write_comp4(found: Evaluation, out: str, image_set: str, year: str) -> None:
+    """The devkit's text file of each class below `comp4/`, and all of them in the archive that VOC's server takes."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, detections in found.detections.items():
+            text = results_file(detections, found.image_ids).encode()
+            file = f"comp4_det_{image_set}_{quote(name, safe=' ')}.txt"  # a name may hold a slash
+            files.write_bytes(files.join(out, "comp4", file), text)
+            entry = tarfile.TarInfo(f"results/{year}/Main/{file}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+    files.write_bytes(files.join(out, ARCHIVE), stream.getvalue())
 
 
 def evaluate(run: Run) -> Evaluation:

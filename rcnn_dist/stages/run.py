@@ -11,6 +11,7 @@ from rcnn_dist.config import RunConfig
 from rcnn_dist.data.dataset import Dataset, Objects, clip_to_image
 from rcnn_dist.data.layouts import LAYOUTS, Source
 from rcnn_dist.data.segmentation import SegmentationReader
+from rcnn_dist.data.shuffled import ShuffledClasses
 from rcnn_dist.data.voc import VocDataset
 from rcnn_dist.errors import BadAnnotationError, ConfigError, DataError
 from rcnn_dist.features.networks import located
@@ -41,7 +42,8 @@ class Run:
             raise ConfigError(f"data.root is not set: add --set data.root=PATH, {layout.root}")
         image_sets = tuple(self.image_set(split) for split in self.splits)
         made = files.join(self.url, "lists")
-        return layout.open(Source(data.root, image_sets, data.year, data.column, data.task, data.lists, made, data.seed))
+        dataset = layout.open(Source(data.root, image_sets, data.year, data.column, data.task, data.lists, made, data.seed))
+        return dataset if data.shuffle_classes is None else ShuffledClasses(dataset, data.train, data.shuffle_classes)
 
     @property
     def splits(self) -> tuple[str, ...]:
