@@ -140,6 +140,7 @@ class EvaluateSection:
     min_iou: float = 0.5
     similar: tuple[tuple[str, ...], ...] = VOC_SIMILAR  # sets of classes that are easily taken for each other
     groups: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(VOC_GROUPS))  # classes whose mistakes are plotted together
+    notes: str | None = None  # the folder annotations/ of Hoiem's tool, for occlusion, views and parts in VOC2007 test
 
 
 @dataclass(frozen=True)

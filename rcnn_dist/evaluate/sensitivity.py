@@ -1,4 +1,4 @@
-"""How much a detector's AP depends on what its objects look like: size, aspect ratio, truncation.
+"""How much a detector's AP depends on what its objects look like: size, aspect ratio, truncation, and what else is noted of them.
 
 Paper: §3.4, Figure 6. Reference: fact sheet §14.
 """
@@ -12,12 +12,28 @@ from rcnn_dist.arrays import Array, Bool, Float64, Int64
 from rcnn_dist.evaluate.error_modes import ErrorModes, normalised_ap
 from rcnn_dist.evaluate.voc import ClassObjects
 
-CHARACTERISTICS = ("size", "aspect", "truncation")
+CHARACTERISTICS = ("occlusion", "truncation", "size", "aspect", "view", "part")  # in the order of Figure 6
 MIN_OBJECTS = 5  # a subset with fewer says nothing
 _PERCENTILES = (0.1, 0.3, 0.7, 0.9)
 SIZES = ("XS", "S", "M", "L", "XL")
 ASPECTS = ("XT", "T", "M", "W", "XW")  # tall to wide
-_SUBSETS = ("XS", "S", "XT", "T", "M", "L", "W", "XL", "XW", "whole", "truncated")  # in the order that they are shown in
+_SUBSETS = (
+    "XS",
+    "S",
+    "XT",
+    "T",
+    "M",
+    "L",
+    "W",
+    "XL",
+    "XW",
+    "whole",
+    "truncated",
+    "none",
+    "1-10%",
+    "10-50%",
+    "over 50%",
+)  # in the order that they are shown in
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,7 @@ def characteristics(objects: ClassObjects) -> dict[str, dict[str, Bool[Array, "G
     }
     if objects.truncated is not None:
         found["truncation"] = {"whole": easy & ~objects.truncated, "truncated": easy & objects.truncated}
+    found |= {name: {subset: easy & mask for subset, mask in subsets.items()} for name, subsets in objects.noted.items()}
     return found
 
 
@@ -93,7 +110,8 @@ def sensitivity_json(found: Mapping[str, Sensitivity]) -> dict[str, dict[str, ob
 
 
 def _average(classes: Sequence[tuple[dict[str, float], float]]) -> Sensitivity:
-    names = sorted({subset for values, _ in classes for subset in values}, key=_SUBSETS.index)
+    found = dict.fromkeys(subset for values, _ in classes for subset in values)
+    names = sorted(found, key=lambda name: _SUBSETS.index(name) if name in _SUBSETS else len(_SUBSETS))
     subsets = {name: float(np.mean([values[name] for values, _ in classes if name in values])) for name in names}
     lowest, highest = (float(np.mean([extreme(values.values()) for values, _ in classes])) for extreme in (min, max))
     return Sensitivity(lowest, highest, float(np.mean([overall for _, overall in classes])), len(classes), subsets)

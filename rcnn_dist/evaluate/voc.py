@@ -1,7 +1,7 @@
 """The verdict on all classes: from detections and objects to AP, mAP and the files that VOC's and ILSVRC's kits take (paper §2.4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ class ClassObjects:
     boxes: Float64[Array, "G 4"]
     difficult: Bool[Array, "G"]
     truncated: Bool[Array, "G"] | None = None  # None: not annotated
+    noted: Mapping[str, Mapping[str, Bool[Array, "G"]]] = field(default_factory=dict)  # characteristic -> subset, where somebody noted it
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from rcnn_dist.report.drawing import short_label
 from rcnn_dist.report.plots import BLUE, GREY, INK, ORANGE, RC, SKY, bars, to_svg
 
 _COLOURS = {"right": "#009e73", "localisation": BLUE, "similar": ORANGE, "other": "#cc79a7", "background": GREY}
+_SHOWN_SUBSETS = 6  # more could not be told apart
 _CAUSES = (GREY, BLUE, ORANGE, "#cc79a7", "#009e73", SKY)
 
 
@@ -69,13 +70,13 @@ def plot_sensitivity(found: Mapping[str, Mapping[str, Any]]) -> str:
     for index, name in enumerate(names):
         one = found[name]
         axes = figure.add_axes(((0.6 + 1.75 * index) / figure.get_figwidth(), 0.16, 1.55 / figure.get_figwidth(), 0.7))
-        subsets = list(one["subsets"])
+        subsets = list(one["subsets"]) if len(one["subsets"]) <= _SHOWN_SUBSETS else []
         positions = np.arange(len(subsets)) + 1.2
         axes.bar([0], [one["highest"] - one["lowest"]], bottom=[one["lowest"]], width=0.5, color=SKY)
-        axes.plot(positions, list(one["subsets"].values()), "o-", color=BLUE, markersize=4, linewidth=1.2)
+        axes.plot(positions, [one["subsets"][subset] for subset in subsets], "o-", color=BLUE, markersize=4, linewidth=1.2)
         axes.axhline(one["overall"], color=INK, linestyle=(0, (4, 3)), linewidth=1)
         axes.set_xticks([0, *positions], ["range", *(short_label(subset, 9) for subset in subsets)], fontsize=7.5)
-        axes.set(ylim=(0, top * 1.15), xlim=(-0.5, positions[-1] + 0.5))
+        axes.set(ylim=(0, top * 1.15), xlim=(-0.5, (positions[-1] if subsets else 1.0) + 0.5))
         axes.set_title(name, fontsize=9)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.tick_params(labelleft=index == 0)

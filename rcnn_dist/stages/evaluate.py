@@ -3,13 +3,14 @@
 import io
 import json
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from rcnn_dist.arrays import Array
+from rcnn_dist.data.hoiem import read_notes, subsets_of
 from rcnn_dist.detect.postprocess import set_cap, set_cap_threshold
 from rcnn_dist.errors import BadAnnotationError
 from rcnn_dist.evaluate.operating_points import operating_points
@@ -174,13 +175,20 @@ def excluded_images(run: Run) -> dict[str, Array]:
 def judged_objects(run: Run) -> dict[str, ClassObjects]:
     """The objects that each class is judged by; empty where no test image is annotated."""
     excluded = excluded_images(run)
-    return {name: _leave_out(own, excluded[name]) for name, own in annotated_objects(run).items()}
+    return {name: _leave_out(_with_notes(run, name, own), excluded[name]) for name, own in annotated_objects(run).items()}
+
+
+def _with_notes(run: Run, name: str, objects: ClassObjects) -> ClassObjects:
+    """The same objects with what was noted of them, where `evaluate.notes` says where that lies."""
+    notes = read_notes(run.config.evaluate.notes, name) if run.config.evaluate.notes else None
+    return replace(objects, noted=subsets_of(notes, objects.boxes, objects.difficult, name)) if notes else objects
 
 
 def _leave_out(objects: ClassObjects, images: Array) -> ClassObjects:
     keep = ~np.isin(objects.image, images)
     truncated = None if objects.truncated is None else objects.truncated[keep]
-    return ClassObjects(objects.image[keep], objects.boxes[keep], objects.difficult[keep], truncated)
+    noted = {name: {subset: mask[keep] for subset, mask in subsets.items()} for name, subsets in objects.noted.items()}
+    return ClassObjects(objects.image[keep], objects.boxes[keep], objects.difficult[keep], truncated, noted)
 
 
 def _number(value: float) -> float | None:
