@@ -14,6 +14,7 @@ from rcnn_dist.commands.compare import compare
 from rcnn_dist.commands.crops import crops
 from rcnn_dist.commands.detect import detect
 from rcnn_dist.commands.doctor import doctor
+from rcnn_dist.commands.estimate import estimate
 from rcnn_dist.commands.explore import explore
 from rcnn_dist.commands.export import export
 from rcnn_dist.commands.generate import generate, split
@@ -29,6 +30,7 @@ app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.add_typer(explore, name="explore")
 app.command()(detect)
+app.command()(estimate)
 app.command()(doctor)
 runs.command()(export)
 runs.command()(compare)

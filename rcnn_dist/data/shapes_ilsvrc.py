@@ -155,6 +155,12 @@ def _draw_for(seed: int, stream: int, c: int, i: int, shapes: tuple[str, ...]) -
         attempt += 1
 
 
+def sample_jpeg(seed: int) -> bytes:
+    """A picture of 500 x 375 pixels, as a file, for measurements."""
+    names = tuple(shape_of(c) for c in range(20))
+    return _jpeg(draw_scene(np.random.default_rng(seed), 500, 375, names, _MAX_OBJECTS).image, 0)
+
+
 def _named(objects: Objects, wnids: dict[str, str]) -> Objects:
     flags = np.zeros(len(objects.classes), np.bool_)  # ILSVRC has none
     return Objects(objects.boxes, tuple(wnids[name] for name in objects.classes), flags, flags)

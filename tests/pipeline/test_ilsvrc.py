@@ -9,11 +9,13 @@ from rcnn_dist import driver
 from rcnn_dist.config import load_config, make_config
 from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
 from rcnn_dist.errors import ConfigError
-from rcnn_dist.stages import collect, extract, propose, train
+from rcnn_dist.stages import collect, estimate, extract, propose, train
 from rcnn_dist.stages.detect import DetectStage
 from rcnn_dist.stages.evaluate import evaluate
+from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.scale import ClassCountStage, figures_url
 from rcnn_dist.stages.windows import image_windows
+from rcnn_dist.store.manifest import read_signed
 from rcnn_dist.store.query import detections_by_class
 from rcnn_dist.store.shards import read_images, read_markers
 from rcnn_dist.store.tables import boxes_of
@@ -144,3 +146,30 @@ def test_scale_without_stored_features_is_refused(run):
         load_config("configs/ilsvrc2013_shapes.yaml", ["scaling.classes=[20]", "extract.splits=[train]"])
     with pytest.raises(ConfigError, match="the stage scale needs scaling.classes"):
         load_config("configs/ilsvrc2013_shapes.yaml", ["run.stages=[scale]"])
+
+
+def test_an_estimate_counts_what_the_run_then_has(run):
+    rates = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1.0)
+    found = estimate.estimate(run, estimate.Fleet(0, 2), rates, {"pool5": 1024}, N_CLASSES, 2403)
+    for split in ("train", "test"):
+        manifest = read_signed(f"{extract.folder(run)}/{split}/_manifest.json")
+        assert found["splits"][split]["images"] == manifest["images"] and found["splits"][split]["exact"]
+        assert found["regions"][split] == manifest["rows"]
+        layer = sum(len(t["pool5"]) * 2048 for m in manifest["parts"] for _, t in read_images(f"{extract.folder(run)}/{split}", m["part"]))
+        assert found["bytes"]["features"][split] == layer + 45 * manifest["rows"], "values of the layer, and 45 bytes a row"
+    assert set(found["hours"]) == {*run.config.run.stages, "all"}
+    assert found["hours"]["all"] == pytest.approx(sum(hours for name, hours in found["hours"].items() if name != "all"))
+
+
+def test_an_estimate_without_data_takes_the_published_sizes():
+    there = Run(load_config("configs/ilsvrc2013.yaml"))
+    assert [estimate.count_split(there, split).images for split in ("train", "test")] == [9887 + 200_000, 9917]
+    whole = Run(load_config("configs/ilsvrc2013.yaml", ["data.train=val-blacklist+train1000images", "data.test=test"]))
+    assert [estimate.count_split(whole, split).searched for split in ("train", "test")] == [19_804, 40_152]
+    with pytest.raises(ConfigError, match="only of ILSVRC2013 the sizes are known"):
+        estimate.count_split(Run(load_config("configs/fruit.yaml")), "train")
+
+
+def test_rates_are_measured_on_a_picture(run):
+    rates, layers = estimate.measure_rates(run.config, N_CLASSES, estimate.sample_images(run)[:1], 32)
+    assert layers == {"pool5": 1024} and min(rates.propose_s, rates.region_s, rates.score_s, rates.refit_s, rates.decode_s) > 0
