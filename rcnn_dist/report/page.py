@@ -12,6 +12,7 @@ import numpy as np
 from rcnn_dist.report.curve_plot import plot_precision_recall
 from rcnn_dist.report.error_plots import plot_costs, plot_error_modes, plot_missed, plot_sensitivity
 from rcnn_dist.report.plots import (
+    OWN,
     format_duration,
     order_phases,
     plot_ap_boxes,
@@ -133,7 +134,7 @@ def _plot_refits(refits: list[Refit]) -> str:
 
 def _boxes(data: ReportData, ap: dict[str, list[float]]) -> dict[str, list[float]]:
     """Label -> AP of the classes in percent, this run's first variant on top."""
-    own = {f"this run, {variant}": [100 * value for value in values] for variant, values in ap.items()}
+    own = {f"{OWN}, {variant}": [100 * value for value in values] for variant, values in ap.items()}
     return own | {f"{row.method} ({row.source})": [row.values[name] for name in data.classes] for row in data.published}
 
 

@@ -87,6 +87,9 @@ def plot_average_precision(classes: Sequence[str], ap: Mapping[str, Sequence[flo
     return to_svg(figure)
 
 
+OWN = "this run"  # how the labels of a run's own boxes begin
+
+
 @matplotlib.rc_context(RC)
 def plot_ap_boxes(rows: Mapping[str, Sequence[float]]) -> str:
     """The spread of AP over the classes (percent), a box from quartile to quartile for each row, whiskers to the extremes.
@@ -94,9 +97,11 @@ def plot_ap_boxes(rows: Mapping[str, Sequence[float]]) -> str:
     Classes without AP (NaN) count in no box.
     """
     known = {label: [value for value in values if not np.isnan(value)] for label, values in rows.items()}
-    shown = {label: values for label, values in known.items() if values}
-    figure, axes = bars([short_label(label, 34) for label in shown])
+    shown = {short_label(label, 34): values for label, values in known.items() if values}
+    figure, axes = bars(list(shown))
     figure.set_figwidth(6.4)
+    left, (_, bottom, _, height) = 0.02 + 0.0125 * max(len(label) for label in shown), axes.get_position().bounds
+    axes.set_position((left, bottom, 0.97 - left, height))
     styles: dict[str, Any] = {f"{part}props": {"color": INK, "linewidth": 1} for part in ("whisker", "cap", "box")}
     found = axes.boxplot(
         list(shown.values()), positions=range(len(shown)), orientation="horizontal", widths=0.55, whis=(0, 100), patch_artist=True,
@@ -104,7 +109,7 @@ def plot_ap_boxes(rows: Mapping[str, Sequence[float]]) -> str:
         meanprops={"marker": "D", "markerfacecolor": ORANGE, "markeredgecolor": INK, "markersize": 4}, **styles,
     )  # fmt: skip
     for label, box in zip(shown, found["boxes"], strict=True):
-        box.set_facecolor(SKY if label.startswith("this run") else "none")
+        box.set_facecolor(SKY if label.startswith(OWN) else "none")
     axes.set(xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter())
     return to_svg(figure)

@@ -60,7 +60,7 @@ def test_one_and_two_workers_and_no_cluster_give_the_same_bytes(small_config, tm
 
 def test_the_results_of_a_run(small_config, capsys):
     config = small_config()
-    print_summary(run(config), driver.STAGES)
+    print_summary(run(config), config.run.stages)
     lines = capsys.readouterr().out.splitlines()
     metrics = read_metrics(config)
     assert lines[-1] == f"mAP {metrics['mAP']['voc07']:.3f} voc07"
@@ -193,7 +193,7 @@ def test_a_test_set_without_annotations_ends_with_the_archive(small_config, shap
     for image_id in (root / "VOC2007" / "ImageSets" / "Main" / "test.txt").read_text().split():
         (root / "VOC2007" / "Annotations" / f"{image_id}.xml").unlink()
     config = small_config(data={"root": str(root)})
-    print_summary(run(config), driver.STAGES)
+    print_summary(run(config), config.run.stages)
     assert "mAP" not in read_metrics(config)
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"The submission archive is {config.run.dir}/evaluation/results.tar.gz")
     assert "striped_disc" in open(f"{config.run.dir}/report/index.html").read()

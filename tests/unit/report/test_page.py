@@ -225,6 +225,12 @@ def test_examples_say_class_score_verdict_and_reason(plain):
     assert "apple plain 0.80 0.50 other plain" in words, "the list of false positives"
 
 
+def test_five_classes_or_more_have_a_box_plot():
+    for names, boxes in (("abcd", 0), ("abcde", 1)):
+        page = Page(render_report(make(tuple(names))))
+        assert sum("Boxes of the AP" in image["alt"] for image in page.all("img")) == boxes
+
+
 def test_what_filters_ask_for_is_on_every_item(plain):
     page = Page(plain)
     items = [attributes for tag, attributes in page.tags if tag in {"figure", "g", "tr"} and "data-class" in attributes]

@@ -7,6 +7,7 @@ from rcnn_dist.report.curve_plot import MAX_POINTS, plot_precision_recall
 from rcnn_dist.report.plots import (
     format_duration,
     order_phases,
+    plot_ap_boxes,
     plot_average_precision,
     plot_mining,
     plot_proposal_recall,
@@ -117,6 +118,12 @@ def test_classes_are_ordered_by_ap_and_those_without_objects_come_last():
     assert [text for text in drawn if text in {"a", "none", "b", "c"}] == ["b", "c", "a", "none"]
     assert drawn.count("no objects") == 1
     assert "mean of area" in drawn
+
+
+def test_boxes_have_a_row_for_each_that_has_a_class():
+    rows = {"this run, voc07": [10.0, 40.0, np.nan, 90.0], "nothing": [np.nan], "R-CNN fc7 (Table 2, voc07)": [57.6, 20.0]}
+    drawn = texts(plot_ap_boxes(rows))
+    assert "this run, voc07" in drawn and "R-CNN fc7 (Table 2, voc07)" in drawn and "nothing" not in drawn
 
 
 def test_long_legends_wrap_and_make_the_figure_higher():
