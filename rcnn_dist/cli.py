@@ -61,6 +61,11 @@ def guarded(command: Callable[[], Any]) -> int:
     except RcnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; check the path, its rights and the space that is left", file=sys.stderr)
+        return RcnnError.exit_code
     except KeyboardInterrupt:
         print("stopped: the same command goes on where this one ended", file=sys.stderr)
         return STOPPED
@@ -99,10 +104,10 @@ def demo(
     from rcnn_dist.data.shapes import ShapesParams, generate_shapes
     from rcnn_dist.driver import config_file
 
+    config = load_config(config_file("demo.yaml"), [f"data.root={data_dir}", f"run.dir={dir}", *(overrides or [])])
     print(f"generating images in {data_dir}")
     generate_shapes(data_dir, ShapesParams(images={"train": 120, "test": 40}))
-    settings = [f"data.root={data_dir}", f"run.dir={dir}", *(overrides or [])]
-    _run(load_config(config_file("demo.yaml"), settings), None, dry_run=False)
+    _run(config, None, dry_run=False)
 
 
 @app.command()

@@ -62,6 +62,8 @@ def open_run(config: RunConfig, stages: Sequence[str]) -> Run:
     for split in run.splits:
         if not run.image_ids(split):
             raise DataError(f"{run.dataset.name}: image set '{run.image_set(split)}' is empty")
+    if train.NAME in stages and config.train.classes is not None:
+        train.chosen_classes(run)
     return run
 
 

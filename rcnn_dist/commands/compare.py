@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rcnn_dist.errors import ConfigError
+
 
 def compare(
     runs: Annotated[list[str], typer.Argument(help="The directories of two or more evaluated runs.")],
@@ -22,6 +24,8 @@ def compare(
     from rcnn_dist.stages.compare import compare_runs
     from rcnn_dist.store import files
 
+    if len(runs) < 2:
+        raise ConfigError(f"{runs[0]} alone: name two or more runs to compare; its own results are in its report")
     found = compare_runs(runs)
     content = json.dumps(found, indent=1) + "\n"
     files.write_bytes(files.join(out, "comparison.json"), content.encode())

@@ -36,9 +36,9 @@ def detect(
     from rcnn_dist.stages.photos import PhotoDetector, find_photos
     from rcnn_dist.stages.trained import open_trained
 
+    urls = find_photos(photos)
     trained = open_trained(run, {} if proposals is None else {"source": proposals})
     thresholds = _thresholds(trained, precision, score)
-    urls = find_photos(photos)
     set_threads(trained.config.runtime.threads_per_worker)  # as in the run: the bits of a product depend on it
     detector = PhotoDetector(trained, thresholds)
     progress = make_progress(sys.stdout)

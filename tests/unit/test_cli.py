@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from rcnn_dist.cli import app, guarded
@@ -11,21 +12,13 @@ from rcnn_dist.errors import ConfigError, RunStoppedError, TooManyFailuresError
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "demo",
-        "run",
-        "detect",
-        "explore similar",
-        "runs verify",
-        "runs export",
-        "runs status",
-        "runs retry",
-        "data generate",
-        "data validate",
-    ],
-)
+def commands(group, path=()):
+    """The words of every command, of groups within groups too."""
+    for name, command in group.commands.items():
+        yield from commands(command, (*path, name)) if hasattr(command, "commands") else [" ".join((*path, name))]
+
+
+@pytest.mark.parametrize("command", commands(typer.main.get_command(app)))
 def test_every_command_has_help_with_an_example(command):
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
