@@ -89,6 +89,22 @@ def svr(
 
 
 @app.command()
+def segmentation(
+    seeds: Annotated[int, typer.Option(min=1, help="Generated sets, each from a seed of its own.")] = 3,
+    train: Annotated[int, typer.Option(min=6, help="Training images of each.")] = 120,
+    test: Annotated[int, typer.Option(min=1, help="Test images of each.")] = 60,
+    config: Annotated[str, typer.Option(help="The run's configuration.")] = "configs/seg_shapes.yaml",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value of the configuration.")] = None,
+    json_path: Json = None,
+) -> None:
+    """Segmentation accuracy on generated sets: full, fg and full+fg beside colour histograms, chance and nothing but background.
+
+    Example: python jobs/benchmark.py segmentation --seeds 3 --json segmentation.json
+    """
+    _report("segmentation", json_path, seeds=seeds, images={"train": train, "test": test}, config=config, overrides=overrides or [])
+
+
+@app.command()
 def networks(
     batch_size: Annotated[int, typer.Option(min=1, help="Regions of a forward.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Forwards of each network.")] = 10,

@@ -8,8 +8,9 @@ from typing import Literal
 class MaskParams:
     """Which masks are the regions of an image."""
 
-    source: Literal["selective_search"] = "selective_search"  # our own, as the section proposals has it
+    source: Literal["selective_search", "precomputed"] = "selective_search"  # our own, as the section proposals has it, or from files
     max_regions: int = 150  # paper §5: up to 150 of each image; the first ones in the order of their source
+    files: tuple[str, ...] = ()  # precomputed: folders of <image>.mat (CPMC's) or <image>/*.png, files *.json of COCO's run lengths
 
 
 @dataclass(frozen=True, slots=True)

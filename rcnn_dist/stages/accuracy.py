@@ -51,7 +51,7 @@ class AccuracyStage:
         run, method = self._run, chosen_method(self._run)
         progress.start(NAME, len(run.image_ids("test")))
         ranked = read_ranked(run)
-        backgrounds = find_backgrounds(run, ranked)
+        backgrounds = find_backgrounds(run.config.segment, [m.name for m in svr.methods(run)], ranked)
         n_labels = len(run.classes) + 1
         confusion = {name: np.zeros((n_labels, n_labels), np.int64) for name in backgrounds.scores}
         shown: list[_Shown] = []

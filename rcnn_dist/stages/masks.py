@@ -1,18 +1,16 @@
 """Stage masks: the regions of every image as masks, and in training the annotated objects, plain and mirrored (paper §5)."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from rcnn_dist.arrays import Array
 from rcnn_dist.data.segmentation import Segmentation
-from rcnn_dist.errors import BadAnnotationError, BadImageError, ConfigError
+from rcnn_dist.errors import BadAnnotationError, BadImageError
 from rcnn_dist.proposals.masks import encode_mask
-from rcnn_dist.proposals.selective_search import SelectiveSearchParams, selective_search_regions, warm_up
 from rcnn_dist.segment.regions import best_regions, class_overlaps, object_overlaps, tight_box
 from rcnn_dist.stages.base import ShardStage, ShardTask
-from rcnn_dist.stages.proposal_sources import params_of
+from rcnn_dist.stages.mask_sources import MaskSource, source_identity
 from rcnn_dist.stages.propose import read_images
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
@@ -35,25 +33,12 @@ def inputs(run: Run) -> dict[str, Any]:
     """All that shapes the masks, named as the configuration names it."""
     data = run.config.data
     return {
-        "masks": run.section("masks"),
-        "proposals": asdict(search_params(run)),
+        "masks": {"max_regions": run.config.masks.max_regions, run.config.masks.source: source_identity(run)},
         "data": {"max_pixels": data.max_pixels, "exif_rotation": data.exif_rotation},
         "run": {"shard_images": run.config.run.shard_images},
         "classes": list(run.classes),
         "annotations": {split: run.masks_digest(split) for split in run.splits},
     }
-
-
-def search_params(run: Run) -> SelectiveSearchParams:
-    """How regions are searched.
-
-    Raises:
-        ConfigError: the section proposals names another source.
-    """
-    params = params_of(run.config.proposals)
-    if not isinstance(params, SelectiveSearchParams):
-        raise ConfigError(f"proposals.source is {run.config.proposals.source}, which knows no masks: selective_search does")
-    return params
 
 
 class MasksStage(ShardStage):
@@ -82,8 +67,7 @@ class MasksWorker(ShardWorker):
     def __init__(self, run: Run, url: str) -> None:
         super().__init__(url, MASKS)
         self._run = run
-        self._params = search_params(run)
-        warm_up(self._params)
+        self._source = MaskSource(run)
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
         for image_id, image in read_images(self._run, task.wanted, shard, NAME):
@@ -102,9 +86,8 @@ class MasksWorker(ShardWorker):
             raise BadAnnotationError(f"image {image_id} has no annotated masks to learn from")
         objects = _object_masks(truth) if truth is not None and split == "train" else []
         mirrored = [mask[:, ::-1] for mask in objects]
-        boxes, regions = selective_search_regions(image, self._params)
-        count = min(len(boxes), self._run.config.masks.max_regions)
-        masks = [*objects, *(regions.decode(i) for i in range(count))]
+        boxes, regions = self._source.regions(image_id, image)
+        masks = [*objects, *regions]
         overlaps = _object_overlaps(masks, truth)
         labels = truth.labels if truth is not None else np.empty(0, np.int64)
         overlap = class_overlaps(overlaps, labels, len(self._run.classes))
@@ -114,9 +97,9 @@ class MasksWorker(ShardWorker):
             "width": np.full(n, image.shape[1]),
             "height": np.full(n, image.shape[0]),
             "region": np.arange(n),
-            "is_ground_truth": np.r_[np.ones(g, bool), np.zeros(count, bool), np.ones(g, bool)],
+            "is_ground_truth": np.r_[np.ones(g, bool), np.zeros(len(regions), bool), np.ones(g, bool)],
             "is_mirrored": np.arange(n) >= len(masks),
-            **box_columns(np.concatenate([_boxes(objects), boxes[:count], _boxes(mirrored)])),
+            **box_columns(np.concatenate([_boxes(objects), boxes, _boxes(mirrored)])),
             "counts": [encode_mask(mask) for mask in [*masks, *mirrored]],
             "overlap": [*overlap, *overlap[:g]],
             "is_best": np.isin(np.arange(n), g + best_regions(overlaps[g:])),

@@ -1,6 +1,6 @@
 """Label maps of a run's test images, by any of its methods, from the tables of segments and masks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from rcnn_dist.arrays import Array
 from rcnn_dist.data.segmentation import Segmentation
 from rcnn_dist.errors import BadAnnotationError
 from rcnn_dist.proposals.masks import decode_mask
+from rcnn_dist.segment.params import PasteParams
 from rcnn_dist.segment.paste import beats_background, choose_background, paste_segments
 from rcnn_dist.stages import masks, segment, svr
 from rcnn_dist.stages.run import Run
@@ -65,17 +66,16 @@ def read_ranked(run: Run) -> dict[str, dict[str, Ranked]]:
     return found
 
 
-def find_backgrounds(run: Run, ranked: Mapping[str, Mapping[str, Ranked]]) -> Backgrounds:
-    """What O2P's rule gives each method on these images."""
-    params = run.config.segment
+def find_backgrounds(params: PasteParams, names: Sequence[str], ranked: Mapping[str, Mapping[str, Ranked]]) -> Backgrounds:
+    """What O2P's rule gives each of some methods on these images."""
     scores, per_image = {}, {}
-    for method in svr.methods(run):
+    for name in names:
         table = np.full((len(ranked), params.segments), -np.inf)
         for row, found in zip(table, ranked.values(), strict=True):
-            row[: len(found[method.name].scores)] = found[method.name].scores
-        scores[method.name] = choose_background(table, params)
-        kept = beats_background(table, scores[method.name], params.margin)
-        per_image[method.name] = float(kept.sum() / len(table)) if len(table) else 0.0
+            row[: len(found[name].scores)] = found[name].scores
+        scores[name] = choose_background(table, params)
+        kept = beats_background(table, scores[name], params.margin)
+        per_image[name] = float(kept.sum() / len(table)) if len(table) else 0.0
     return Backgrounds(scores, per_image)
 
 
