@@ -66,6 +66,8 @@ def check_sections(config: Any, source: str) -> None:
         raise ConfigError(f"{source}: detect.nms_by_class.{outside[0]} is no number from 0 to 1")
     if "masks" in config.run.stages and config.data.classes is None:
         raise ConfigError(f"{source}: masks hold numbers for classes: set data.classes, the names in the order of their numbers")
+    if config.masks.source == "precomputed" and not config.masks.files:
+        raise ConfigError(f"{source}: masks.files is empty: name the folders or JSON files that hold the masks")
     if "scale" in config.run.stages and not (config.scaling.classes and min(config.scaling.classes) > 0):
         raise ConfigError(f"{source}: the stage scale needs scaling.classes, for example [20, 200, 1000, 10000, 100000]")
     if "scale" in config.run.stages and "test" not in config.extract.splits:

@@ -223,3 +223,8 @@ def test_precomputed_masks_give_the_run_that_found_them(segment_config, finished
 def test_classes_must_be_given_in_the_order_of_their_numbers(segment_config):
     with pytest.raises(ConfigError, match=r"data\.classes"):
         segment_config(data={"classes": None})
+
+
+def test_precomputed_masks_need_files(segment_config):
+    with pytest.raises(ConfigError, match=r"masks\.files is empty"):
+        segment_config(masks={"source": "precomputed"})
