@@ -96,6 +96,13 @@ def fit_svm(
         ValueError: there are no positives or no negatives, or a feature is not finite.
 
     Paper: §2.3, App. B. Reference: rcnn_train.m (liblinear -s 3 -w1 2 -B 10).
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+        >>> positives, negatives = rows[:20] + 3, rows[20:]
+        >>> detector = fit_svm(positives, negatives, SvmParams(cost=1.0))
+        >>> bool((positives @ detector.weights + detector.bias > 0).all())
+        True
     """
     if len(positives) == 0:
         raise ValueError("an SVM needs positives: the training set shows no object of this class")

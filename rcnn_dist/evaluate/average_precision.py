@@ -34,6 +34,11 @@ def average_precision(recall: Float64[Array, "K"], precision: Float64[Array, "K"
     Law: within [0, 1] where it is a number.
 
     Paper: §2.4. Reference: VOCdevkit 2007 VOCevaldet.m; 2010 VOCap.m; pycocotools, cocoeval.py.
+
+    Example:
+        >>> recall, precision = np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 2 / 3])
+        >>> [round(average_precision(recall, precision, variant), 3) for variant in ("voc07", "area")]
+        [0.848, 0.833]
     """
     return {"voc07": _voc07, "area": _area, "coco": _coco}[variant](recall, precision)
 

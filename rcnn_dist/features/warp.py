@@ -94,6 +94,13 @@ def warp_regions(
         ValueError: as warp_geometry.
 
     Paper: §2.1, App. A. Reference: rcnn_im_crop.m.
+
+    Example:
+        >>> image = np.full((100, 80, 3), 50, np.uint8)
+        >>> boxes = np.array([[10.0, 20.0, 50.0, 90.0]])
+        >>> regions = warp_regions(image, boxes, WarpParams(context_padding=0), 32, np.full(3, 40, np.float32))
+        >>> regions.shape, float(regions.min()), float(regions.max())
+        ((1, 32, 32, 3), 10.0, 10.0)
     """
     height, width = image.shape[:2]
     return paste_regions(image.astype(np.float32), warp_geometry(boxes, height, width, params, input_size), input_size, mean)

@@ -14,6 +14,11 @@ def iou_matrix(boxes: Float[Array, "R 4"], gt_boxes: Float[Array, "G 4"]) -> Flo
     Law: symmetric, within [0, 1], and 1 for a box of positive area with itself.
 
     Reference: utils/boxoverlap.m (its +1 widths in inclusive pixels are these half-open widths).
+
+    Example:
+        >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [5.0, 0.0, 15.0, 10.0]])
+        >>> iou_matrix(boxes, boxes).round(3).tolist()
+        [[1.0, 0.333], [0.333, 1.0]]
     """
     corner = np.maximum(boxes[:, None, :2], gt_boxes[None, :, :2])
     opposite = np.minimum(boxes[:, None, 2:], gt_boxes[None, :, 2:])

@@ -16,6 +16,11 @@ def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float)
     Law: no two kept rows overlap by more than the threshold, and every other row overlaps a kept row of at least its score by more.
 
     Paper: §2.2. Reference: nms/nms.m.
+
+    Example:
+        >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
+        >>> nms(boxes, np.array([0.5, 0.9, 0.7]), threshold=0.3).tolist()
+        [1, 2]
     """
     order = np.argsort(scores, kind="stable")[::-1]
     return order[_alive(boxes, np.zeros(len(boxes), np.int64), order, np.full(len(boxes), threshold))]

@@ -214,6 +214,13 @@ def selective_search(image: Array, params: SelectiveSearchParams = PRESETS["swif
         BadImageError: the array is no RGB image of bytes.
 
     Paper: Uijlings et al. 2013; R-CNN §2.1, App. A.
+
+    Example:
+        >>> image = np.zeros((120, 160, 3), np.uint8)
+        >>> image[30:90, 40:100] = (200, 30, 30)
+        >>> boxes = selective_search(image)
+        >>> [0.0, 0.0, 160.0, 120.0] in boxes.tolist()
+        True
     """
     _, frame, choice = _search(image, params)
     return _to_original(choice.boxes, frame)

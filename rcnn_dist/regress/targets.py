@@ -19,6 +19,11 @@ def encode_targets(proposals: Float64[Array, "R 4"], gt_boxes: Float64[Array, "R
         ValueError: a box has no area; the message gives its row.
 
     Paper: §3.5, App. C eq. 6-9. Reference: bbox_regression/rcnn_train_bbox_regressor.m.
+
+    Example:
+        >>> proposals, objects = np.array([[0.0, 0.0, 10.0, 10.0]]), np.array([[5.0, 0.0, 25.0, 10.0]])
+        >>> encode_targets(proposals, objects).round(3).tolist()
+        [[1.111, 0.0, 0.747, 0.0]]
     """
     for name, boxes in (("proposal", proposals), ("object", gt_boxes)):
         empty = np.flatnonzero(~(boxes[:, 2:] > boxes[:, :2]).all(axis=1))
@@ -33,6 +38,11 @@ def decode_targets(proposals: Float64[Array, "R 4"], deltas: Float64[Array, "R 4
     """The boxes that the deltas move the proposals to, neither clipped nor rounded; zero deltas give the proposals back.
 
     Paper: App. C eq. 1-4. Reference: bbox_regression/rcnn_predict_bbox_regressor.m.
+
+    Example:
+        >>> proposals, objects = np.array([[0.0, 0.0, 10.0, 10.0]]), np.array([[5.0, 0.0, 25.0, 10.0]])
+        >>> decode_targets(proposals, encode_targets(proposals, objects)).round(6).tolist()
+        [[5.0, 0.0, 25.0, 10.0]]
     """
     centres, sizes = _centres_and_sizes(proposals)
     centres = centres + deltas[:, :2] * sizes

@@ -116,6 +116,13 @@ def matrix(table: pa.Table, layer: str) -> Array:
 
     Raises:
         KeyError: the table has no such column.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = pa.array([np.array(row, np.float16).tobytes() for row in ([1, 2], [3, 4])], pa.binary(4))
+        >>> field = pa.field("fc7", pa.binary(4), metadata={"dtype": "float16", "size": "2"})
+        >>> matrix(pa.Table.from_arrays([rows], schema=pa.schema([field])), "fc7").tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
     """
     return decode_matrix(table[layer])
 
