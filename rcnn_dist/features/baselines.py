@@ -31,7 +31,7 @@ class Noise(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 64"]:
         total = pixels.double().sum((1, 2, 3))
-        return torch.sin(total[:, None] * 12.9898 + self._phases.to(total.device)).mul(43758.5453).frac().float()
+        return torch.sin(total[:, None] * 12.9898 + self._phases.to(total.device)).mul(43758.5453).remainder(1).mul(2).sub(1).float()
 
 
 def colour_histogram() -> nn.Module:
