@@ -14,7 +14,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         "run.shard_images data.max_pixels network.input_size extract.max_proposals extract.batch_size scaling.max_images "
         "scaling.max_regions classify.max_epochs mining.wave_images mining.max_images detect.max_per_image detect.max_per_set_per_image "
         "detect.max_per_set runtime.workers runtime.gpu_workers "
-        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every "
+        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every finetune.workers "
         "pretrain.iterations pretrain.batch_size pretrain.cut_every pretrain.stretch pretrain.workers pretrain.checkpoint_every "
         "pretrain.loader_threads masks.max_regions svr.max_steps svr.classes_per_task segment.segments",
     ),
@@ -72,6 +72,11 @@ def check_sections(config: Any, source: str) -> None:
         raise ConfigError(f"{source}: the stage scale needs scaling.classes, for example [20, 200, 1000, 10000, 100000]")
     if "scale" in config.run.stages and "test" not in config.extract.splits:
         raise ConfigError(f"{source}: the stage scale reads features of the test images: add test to extract.splits")
+    tuning = config.finetune
+    if tuning.batch_size % tuning.workers:
+        raise ConfigError(f"{source}: finetune.batch_size {tuning.batch_size} cannot be shared by {tuning.workers} workers")
+    if tuning.workers > 1 and "finetune" in config.run.stages and config.runtime.executor == "in_process":
+        raise ConfigError(f"{source}: finetune.workers is {tuning.workers}: in one process there is one; set runtime.executor to ray")
     if "train" not in config.run.stages:
         return
     if config.classify.method == "softmax":

@@ -27,6 +27,7 @@ class FinetuneParams:
     new_layer_rate: float = 10.0  # learning rate of the new layer, times that of the others
     dropout: float = 0.5  # of what the new layer sees
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward and the backward; the weights stay float32
+    workers: int = 1  # processes that share each batch; sums of another number of parts end in other bits
     seed: int = 3
 
     @property

@@ -4,37 +4,17 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from jaxtyping import Float32
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
 
 from rcnn_dist.arrays import Array, Int64
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks.base import Network
 from rcnn_dist.finetune.pretrain_params import PretrainParams
+from rcnn_dist.finetune.processes import place, shared
 from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates
 from rcnn_dist.finetune.trainer import Classifier
-
-
-def place() -> tuple[int, int]:
-    """This process's number and how many there are: 0 of 1 where torch.distributed was not started."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def wait_for_all() -> None:
-    """Returns when every process has come here."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
-def sum_over_all(values: list[float], device: torch.device) -> list[float]:
-    """Sums over the processes."""
-    total = torch.tensor(values, dtype=torch.float64, device=device)
-    if dist.is_initialized():
-        dist.all_reduce(total)
-    return [float(value) for value in total]
 
 
 class Pretrainer:
@@ -51,8 +31,7 @@ class Pretrainer:
         self._model = Classifier(network, n_classes, params.dropout, params.seed).to(device).to(memory_format=torch.channels_last)
         self._model.requires_grad_(True)
         self._solver = CaffeSgd(caffe_rates(self._model.named_parameters(), 1.0, params.bias_rate), params)
-        distributed = dist.is_initialized() and dist.get_world_size() > 1
-        self._shared: nn.Module = DistributedDataParallel(self._model, find_unused_parameters=True) if distributed else self._model
+        self._shared = shared(self._model)
 
     def step(self, iteration: int, pixels: Float32[Array, "B 3 S S"], labels: Int64[Array, "B"]) -> float:
         """One update from this process's part of a batch; the loss of that part before it.

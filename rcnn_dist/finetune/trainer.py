@@ -12,6 +12,7 @@ from rcnn_dist.arrays import Array, Int64
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks.base import Network
 from rcnn_dist.finetune.params import FinetuneParams
+from rcnn_dist.finetune.processes import place, shared
 from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates
 
 
@@ -53,8 +54,9 @@ class WindowClassifier(Classifier):
 class Trainer:
     """Softmax cross-entropy by Caffe's solver.
 
-    Law: a step's outcome depends on the state, the step's number and its windows alone; on one CPU a training that is saved and loaded
-    between any two steps ends with the same bits as one that is not.
+    The gradients of several processes are averaged.
+    Law: a step's outcome depends on the state, the step's number, its windows and the number of processes alone; on one CPU a training that
+    is saved and loaded between any two steps ends with the same bits as one that is not.
 
     Paper: §2.3, App. B.
     """
@@ -64,21 +66,23 @@ class Trainer:
         self._device = device
         self._model = WindowClassifier(network, n_classes, params).to(device).to(memory_format=torch.channels_last).train()
         self._model.requires_grad_(True)
+        self._shared = shared(self._model)
         rates = caffe_rates(network.named_parameters(prefix="network"), 1.0, params.bias_rate)
         new = caffe_rates(self._model.classifier.named_parameters(prefix="classifier"), params.new_layer_rate, params.bias_rate)
         self._solver = CaffeSgd(rates | new, params)
 
     def step(self, iteration: int, pixels: Float32[Tensor, "B 3 S S"], labels: Int64[Array, "B"]) -> float:
-        """One update from one batch; the loss before it.
+        """One update from this process's part of a batch; the loss of that part before it.
 
         Raises:
             ConfigError: the loss is not finite.
         """
-        seed = np.random.SeedSequence([self._params.seed, iteration]).generate_state(1, np.uint64)[0]
+        number, _ = place()
+        seed = np.random.SeedSequence([self._params.seed, iteration, *([number] if number else [])]).generate_state(1, np.uint64)[0]
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(seed))  # of dropout
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._params.precision == "bfloat16"):
-                scores = self._model(pixels)
+                scores = self._shared(pixels)
             loss = cross_entropy(scores.float(), torch.from_numpy(labels).to(self._device))
             if not loss.isfinite():
                 raise ConfigError(f"fine-tuning diverged, the loss of step {iteration} is {loss.item()}: lower finetune.learning_rate")

@@ -1,7 +1,7 @@
 """Stage finetune: the network learns the classes from warped windows, before its features are computed (paper §2.3, App. B).
 
-The training is one task on one worker, which leaves a checkpoint every `finetune.checkpoint_every` steps and begins with the latest one: a
-worker that dies, or a run that is stopped, costs the steps since then.
+One worker trains, or `finetune.workers` that share each batch. A checkpoint is left every `finetune.checkpoint_every` steps, and the latest
+one is begun with: a worker that dies, or a run that is stopped, costs the steps since then.
 """
 
 import json
@@ -84,8 +84,11 @@ class FinetuneStage:
             progress.finish()
             return
         with watched(lambda: steps_done(self._run), section.iterations, progress):
-            for _ in executor.map(FinetuneWork(self._run), [Training()] if done < section.iterations else []):
-                pass
+            if section.workers > 1 and done < section.iterations:
+                executor.gang(FinetuneWork(self._run), section.workers, files.join(self._folder, "_gang"))
+            else:
+                for _ in executor.map(FinetuneWork(self._run), [Training()] if done < section.iterations else []):
+                    pass
         progress.finish()
         self._publish(section.iterations)
 
@@ -113,7 +116,7 @@ class FinetuneStage:
 
 
 class FinetuneWork:
-    """What an executor carries: one process trains, on a GPU where there is one."""
+    """What an executor carries: one process trains, or several that share each batch, on a GPU each where there are some."""
 
     heavy = True
 
@@ -123,6 +126,10 @@ class FinetuneWork:
     def make_worker(self) -> "FinetuneWorker":
         return FinetuneWorker(self._run)
 
+    def __call__(self) -> None:
+        """What each of several processes does."""
+        self.make_worker().run(Training())
+
 
 class FinetuneWorker:
     """Holds the network, the windows of the set and decoded images."""
@@ -130,8 +137,10 @@ class FinetuneWorker:
     def __init__(self, run: Run) -> None:
         from rcnn_dist.features.extract import choose_device
         from rcnn_dist.features.networks import build_network
+        from rcnn_dist.finetune.processes import place
         from rcnn_dist.finetune.trainer import Trainer
 
+        self._number, self._count = place()
         self._run = run
         self._folder = folder(run)
         self._device = choose_device()
@@ -143,36 +152,44 @@ class FinetuneWorker:
         self._images = ImageReader(run, urls)
 
     def run(self, task: Training) -> Training:
-        """Trains from the latest checkpoint to the end."""
+        """Trains from the latest checkpoint to the end; the first process writes the checkpoints."""
+        from rcnn_dist.finetune.processes import wait_for_all
+
         section = self._run.config.finetune
         done, history = steps_done(self._run), []
         if done:
             state, about = load_checkpoint(self._folder, done)
             self._trainer.load(state)
             history = about["history"]
+        wait_for_all()  # nobody may remove the checkpoint that another still reads
         while done < section.iterations:
             last = min(done + section.checkpoint_every, section.iterations)
             history = [*history, self._segment(done, last)]
-            save_checkpoint(self._folder, last, self._trainer.state(), {"history": history})
+            if self._number == 0:
+                save_checkpoint(self._folder, last, self._trainer.state(), {"history": history})
+            wait_for_all()
             done = last
         return task
 
     def _segment(self, first: int, last: int) -> dict[str, Any]:
         """Trains steps first, ..., last - 1; their row of the telemetry."""
+        from rcnn_dist.finetune.processes import sum_over_all
+
         start = time.perf_counter()
         losses, waited = [], 0.0
         for step, pixels, labels, wait in self._batches(first, last):
             losses.append(self._trainer.step(step, pixels, labels))
             waited += wait
         seconds = {"compute": round(time.perf_counter() - start - waited, 3), "wait": round(waited, 3)}
-        return {"steps": last, "loss": float(np.mean(losses)), "seconds": seconds, "worker": worker_name()}
+        (loss,) = sum_over_all([float(np.mean(losses)) / self._count], self._device)
+        return {"steps": last, "loss": loss, "seconds": seconds, "worker": worker_name()}
 
     def _batches(self, first: int, last: int) -> Iterator[tuple[int, Any, Array, float]]:
         """Step, pixels, labels, and the seconds that were waited for them; the next batch is made while a step computes."""
         from rcnn_dist.finetune.crops import window_pixels
 
         def make(step: int) -> tuple[Any, Array]:
-            drawn, mirrored = self._sampler.draw(step)
+            drawn, mirrored = (part[self._number :: self._count] for part in self._sampler.draw(step))
             warp = self._run.config.warp
             pixels = window_pixels(self._windows, drawn, mirrored, self._images.read, self._preprocess, warp, self._device)
             return pixels, self._windows.label[drawn]

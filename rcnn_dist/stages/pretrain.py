@@ -86,7 +86,7 @@ class Pretraining:
 
     def run(self) -> None:
         """Trains from the latest checkpoint to the end: what every process of the training does."""
-        from rcnn_dist.finetune.pretrainer import wait_for_all
+        from rcnn_dist.finetune.processes import wait_for_all
 
         process = _Process(self)
         done = latest_step(self.folder)
@@ -126,7 +126,8 @@ class _Process:
 
     def __init__(self, training: Pretraining) -> None:
         from rcnn_dist.features.extract import choose_device
-        from rcnn_dist.finetune.pretrainer import Pretrainer, place
+        from rcnn_dist.finetune.pretrainer import Pretrainer
+        from rcnn_dist.finetune.processes import place
 
         self._training, self._params = training, training.params
         network: Network = build_network(training.config.network)
@@ -146,7 +147,7 @@ class _Process:
         return list(about["history"])
 
     def save(self, step: int, history: list[dict[str, Any]]) -> None:
-        from rcnn_dist.finetune.pretrainer import wait_for_all
+        from rcnn_dist.finetune.processes import wait_for_all
 
         if self._rank == 0:
             save_checkpoint(self._training.folder, step, self._trainer.state(), {"history": history})
@@ -154,7 +155,7 @@ class _Process:
 
     def segment(self, first: int, last: int) -> dict[str, Any]:
         """Trains steps first, ..., last - 1 and tests; their row of the telemetry."""
-        from rcnn_dist.finetune.pretrainer import sum_over_all
+        from rcnn_dist.finetune.processes import sum_over_all
 
         start = time.perf_counter()
         losses, waited = [], 0.0
@@ -175,7 +176,7 @@ class _Process:
         return row
 
     def _test(self) -> dict[str, float]:
-        from rcnn_dist.finetune.pretrainer import sum_over_all
+        from rcnn_dist.finetune.processes import sum_over_all
 
         images = self._training.test
         if images is None:
@@ -252,7 +253,7 @@ class _Process:
     def _mean_image(self) -> Array:
         """The mean of all stretched training images, made once by the first process."""
         from rcnn_dist.finetune.image_crops import stretched
-        from rcnn_dist.finetune.pretrainer import wait_for_all
+        from rcnn_dist.finetune.processes import wait_for_all
 
         url = files.join(self._training.folder, MEAN)
         if self._rank == 0 and not files.exists(url):

@@ -124,6 +124,30 @@ def test_a_ray_worker_that_dies_is_replaced_and_the_network_is_the_same(tuned_co
     assert found == tune(tuned_config("here"))
 
 
+def test_two_workers_share_each_batch_and_go_on_from_their_checkpoint(tuned_config, monkeypatch):
+    alone, config = tuned_config("alone", dropout=0.0), tuned_config("both", {"executor": "ray", "workers": 2}, dropout=0.0, workers=2)
+    tune(alone)
+    driver.run_stages(config, ("propose",))
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune.FinetuneStage, "_publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune(config)
+    folder = Path(finetune.folder(Run(config)))
+    assert [path.name for path in folder.iterdir()] == ["_checkpoint-00000006"]
+    tune(config)
+    one, two = (load_file(Path(finetune.folder(Run(c))) / finetune.NETWORK) for c in (alone, config))
+    start = build_network(config.network).state_dict()
+    for name, weights in one.items():
+        np.testing.assert_allclose(two[name], weights, atol=1e-5)
+    assert not np.allclose(one["fc7.0.weight"], start["fc7.0.weight"].numpy(), atol=1e-4)
+    losses = [[json.loads(line)["loss"] for line in Path(finetune.folder(Run(c)), finetune.TELEMETRY).open()] for c in (alone, config)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def stop(self, done):
+    raise KeyboardInterrupt
+
+
 def test_every_setting_that_shapes_the_network_changes_its_folder(tuned_config):
     base = finetune.folder(Run(tuned_config("run")))
     for change in ({"seed": 4}, {"iterations": 7}, {"batch_size": 8}, {"dropout": 0.0}):

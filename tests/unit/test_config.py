@@ -60,6 +60,8 @@ def test_a_config_survives_the_way_through_yaml():
         (f"{TUNED}classify: {{method: softmax, layer: pool5}}", "scores the network's last layer: set classify.layer to 'fc7'"),
         (f"{TUNED}classify: {{method: softmax}}\ntrain: {{classes: [a]}}", "has all classes or none: remove train.classes"),
         ("finetune: {background_iou: 0.6}", "finetune.background_iou is above finetune.foreground_iou"),
+        ("finetune: {workers: 3}", "finetune.batch_size 128 cannot be shared by 3 workers"),
+        (f"{TUNED}finetune: {{workers: 2}}\nruntime: {{executor: in_process}}", "finetune.workers is 2: in one process there is one"),
         ("detect: {nms_by_class: {dog: 3}}", "detect.nms_by_class.dog is no number from 0 to 1"),
         ("- a", "expected sections such as 'data:', found list"),
         ("a: [", "cannot be read as YAML"),
