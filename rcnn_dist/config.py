@@ -92,6 +92,7 @@ class ProposalsSection:
 class FinetuneSection(FinetuneParams):
     checkpoint_every: int = 1000  # steps that a worker's death costs at most
     image_cache_mb: int = 4096  # decoded images that the worker keeps
+    image_set: str | None = None  # a part of data.train to learn from; None: all of it
     window_file: str | None = None  # the original's window file, to learn from instead of proposals
 
 

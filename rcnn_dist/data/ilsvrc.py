@@ -24,6 +24,7 @@ from rcnn_dist.data.ilsvrc_split import balanced_split
 from rcnn_dist.data.voc import parse_annotation, parse_size
 from rcnn_dist.store import files
 
+GENERATED = "shapes.json"  # a file that only generated sets have
 _ALL = "all"
 
 
@@ -45,10 +46,9 @@ class IlsvrcDataset:
         DataError: there is no devkit.
     """
 
-    name = "ILSVRC2013"
-
     def __init__(self, root: str, image_sets: Sequence[str], lists: str | None, made: str, seed: int) -> None:
         self._root = root
+        self.name = "generated ILSVRC2013" if files.exists(files.join(root, GENERATED)) else "ILSVRC2013"
         self._image_sets = image_sets
         self._lists = lists
         self._made = made

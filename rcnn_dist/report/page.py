@@ -135,7 +135,7 @@ def _plot_refits(refits: list[Refit]) -> str:
 def _boxes(data: ReportData, ap: dict[str, list[float]]) -> dict[str, list[float]]:
     """Label -> AP of the classes in percent, this run's first variant on top."""
     own = {f"{OWN}, {variant}": [100 * value for value in values] for variant, values in ap.items()}
-    return own | {f"{row.method} ({row.source})": [row.values[name] for name in data.classes] for row in data.published}
+    return own | {f"{row.method} ({row.source})": list(row.values.values()) or [row.mean] for row in data.published}
 
 
 def _score_range(data: ReportData) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from rcnn_dist.report.run_data import PublishedRow
 
 _VOC2007 = (("table2_voc2007_test.csv", "Table 2, voc07"), ("table3_voc2007_test.csv", "Table 3, voc07"))
 _VOC2010 = (("table1_voc2010_test.csv", "Table 1, area"),)
-_TABLES = {"voc2007test": _VOC2007, "voc2010test": _VOC2010}
+_ILSVRC2013 = (("table8_ilsvrc2013_test.csv", "Table 8, test, ilsvrc"), ("figure3_ilsvrc2013_test.csv", "Figure 3, test, ilsvrc"))
+_TABLES = {"voc2007test": _VOC2007, "voc2010test": _VOC2010, "ilsvrc2013val2": _ILSVRC2013, "ilsvrc2013test": _ILSVRC2013}
 _SEGMENTATION = {
     "voc2011val": (("table5_voc2011_val_seg_means.csv", "Table 5"), ("table7_voc2011_val_seg.csv", "Table 7")),
     "voc2011test": (("table6_voc2011_test_seg.csv", "Table 6"),),
@@ -20,14 +21,16 @@ _ABOUT = ("strategy", "layer")
 def published_rows(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow, ...]:
     """The paper's rows for this test set, in percent as printed, in the paper's order.
 
-    Law: empty unless `data_name` is VOC2007 test or VOC2010 test (case, spaces and punctuation aside) and `classes` are the 20
-    of VOC in any order, because a mean over other classes or pictures cannot be compared.
+    Law: empty unless `data_name` is VOC2007 test, VOC2010 test, or ILSVRC2013 val2 or test (case, spaces and punctuation aside) and
+    `classes` are the 20 of VOC or the 200 of ILSVRC in any order, because a mean over other classes or pictures cannot be compared. The
+    entries of Figure 3 hold means alone.
 
-    Paper: Tables 1, 2 and 3.
+    Paper: Tables 1, 2, 3 and 8, Figure 3.
     """
     name = "".join(letter for letter in data_name.casefold() if letter.isalnum())
     rows = [row for file, source in _TABLES.get(name, ()) for row in read_published(file, source).values()]
-    return tuple(row for row in rows if sorted(row.values) == sorted(classes))
+    comparable = [row for row in rows if sorted(row.values) == sorted(classes)]
+    return (*comparable, *(row for row in rows if comparable and not row.values))
 
 
 def published_segmentation(data_name: str, classes: Sequence[str]) -> tuple[PublishedRow, ...]:

@@ -40,13 +40,18 @@ def image_windows(run: Run) -> Iterator[ImageWindows]:
 
     Raises:
         MissingShardError: the training images have no complete proposals.
+        ConfigError: finetune.image_set is no part of data.train.
 
     Reference: finetuning/rcnn_make_window_file.m, imdb/roidb_from_voc.m (difficult objects count).
     """
     stage = propose.ProposeStage(run)
     stage.require("train")
+    chosen, trained = run.config.finetune.image_set, frozenset(run.image_ids("train"))
+    wanted = trained if chosen is None else frozenset(run.dataset.image_ids(chosen))
+    if not wanted <= trained:
+        raise ConfigError(f"finetune.image_set {chosen} has images that data.train {run.config.data.train} does not have")
     for task in stage.tasks("train"):
-        for image_id, table in read_rows(stage.folder("train"), task.part):
+        for image_id, table in read_rows(stage.folder("train"), task.part, [i for i in task.image_ids if i in wanted]):
             url = run.dataset.image_url(image_id)
             if table.num_rows:
                 width, height = (int(table[side][0].as_py()) for side in ("width", "height"))

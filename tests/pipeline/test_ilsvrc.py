@@ -43,7 +43,7 @@ def test_the_whole_job_ends_with_an_ap_by_the_kits_rules(run):
     assert 0 < metrics["mAP"]["ilsvrc"] <= 1 and 0 <= metrics["median_AP"] <= 1
     assert set(metrics["ap"]) <= set(run.classes) and len(run.classes) == N_CLASSES
     page = Path(run.url, "report", "index.html").read_text()
-    assert "ILSVRC2013 val2" in page
+    assert "generated ILSVRC2013 val2" in page
     lines = Path(run.url, "evaluation", metrics["archive"]).read_text().splitlines()
     assert len(lines) == sum(metrics["detections"].values()) and {len(line.split()) for line in lines} == {7}
 
@@ -173,3 +173,15 @@ def test_an_estimate_without_data_takes_the_published_sizes():
 def test_rates_are_measured_on_a_picture(run):
     rates, layers = estimate.measure_rates(run.config, N_CLASSES, estimate.sample_images(run)[:1], 32)
     assert layers == {"pool5": 1024} and min(rates.propose_s, rates.region_s, rates.score_s, rates.refit_s, rates.decode_s) > 0
+
+
+def test_fine_tuning_may_learn_from_a_part_of_the_training_images(run):
+    def windows_of(image_set):
+        finetune = replace(run.config.finetune, image_set=image_set)
+        return [Path(w.path).stem for w in image_windows(Run(run.config.model_copy(update={"finetune": finetune})))]
+
+    complete, _ = split_ids(run)
+    assert windows_of("val1") == [Path(i).stem for i in complete]
+    assert windows_of(None) == windows_of("val1+train2") == [Path(i).stem for i in run.image_ids("train")]
+    with pytest.raises(ConfigError, match=r"finetune.image_set val has images that data.train val1\+train2 does not have"):
+        windows_of("val")

@@ -75,3 +75,14 @@ def test_voc2011_has_the_tables_of_segmentation():
     for row in (*val, *test):
         assert not row.values or abs(np.mean(list(row.values.values())) - row.mean) < 0.0501
     assert published_segmentation("VOC2011 val", VOC[1:]) == published_segmentation("VOC2012 val", VOC) == ()
+
+
+def test_ilsvrc2013_has_table_8_and_the_means_of_figure_3():
+    with files("rcnn_dist.data").joinpath("ilsvrc2013_synsets.csv").open() as lines:
+        classes = [row["name"] for row in csv.DictReader(lines)]
+    for name in ("ILSVRC2013 val2", "ILSVRC2013 test"):
+        ours, *entries = published_rows(name, classes)
+        assert (ours.method, ours.mean) == ("R-CNN BB", 31.4) and np.median(list(ours.values.values())) == pytest.approx(30.25)
+        assert [(row.method, row.mean, row.values) for row in entries][:2] == [("OverFeat (2)", 24.3, {}), ("UvA-Euvision", 22.6, {})]
+        assert len(entries) == 9
+    assert published_rows("ILSVRC2013 val2", classes[:10]) == published_rows("generated ILSVRC2013 val2", classes) == ()
