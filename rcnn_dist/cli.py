@@ -21,6 +21,7 @@ from rcnn_dist.commands.generate import generate, split
 from rcnn_dist.commands.pictures import draw, screenshot
 from rcnn_dist.commands.recall import recall
 from rcnn_dist.commands.runs import runs
+from rcnn_dist.commands.segment import segment
 from rcnn_dist.commands.validate import validate
 from rcnn_dist.errors import RcnnError
 
@@ -29,6 +30,7 @@ data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.add_typer(explore, name="explore")
+app.add_typer(segment, name="segment")
 app.command()(detect)
 app.command()(estimate)
 app.command()(doctor)

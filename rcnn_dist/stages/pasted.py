@@ -79,11 +79,13 @@ def find_backgrounds(params: PasteParams, names: Sequence[str], ranked: Mapping[
     return Backgrounds(scores, per_image)
 
 
-def paste_images(run: Run, ranked: Mapping[str, Mapping[str, Ranked]], backgrounds: Backgrounds) -> Iterator[PastedImage]:
-    """The label maps of the test images, in set order; one that failed is background where its annotation tells its size, else left out."""
+def paste_images(
+    run: Run, ranked: Mapping[str, Mapping[str, Ranked]], backgrounds: Backgrounds, split: str = "test"
+) -> Iterator[PastedImage]:
+    """The label maps of a split's images, in order; one that failed is background where its annotation tells the size, else left out."""
     stage = masks.MasksStage(run)
-    for task in stage.tasks("test"):
-        tables = dict(read_images(stage.folder("test"), task.part, columns=["height", "width", "counts"]))
+    for task in stage.tasks(split):
+        tables = dict(read_images(stage.folder(split), task.part, columns=["height", "width", "counts"]))
         for image_id in task.image_ids:
             table = tables.get(image_id)
             if table is None or not table.num_rows:

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy.io import savemat
+from typer.testing import CliRunner
 
 from rcnn_dist import driver
+from rcnn_dist.cli import app
 from rcnn_dist.config import make_config
 from rcnn_dist.data.images import read_image
 from rcnn_dist.data.label_maps import decode_label_map
@@ -228,3 +230,34 @@ def test_classes_must_be_given_in_the_order_of_their_numbers(segment_config):
 def test_precomputed_masks_need_files(segment_config):
     with pytest.raises(ConfigError, match=r"masks\.files is empty"):
         segment_config(masks={"source": "precomputed"})
+
+
+def test_values_are_tried_on_images_that_were_not_seen(segment_config, tmp_path):
+    config = segment_config(run={"dir": str(tmp_path / "run"), "stages": STAGES, "shard_images": 3})
+    (tmp_path / "seg.yaml").write_text(config.to_yaml())
+    command = [
+        "segment",
+        "tune",
+        str(tmp_path / "seg.yaml"),
+        "--cost",
+        "0.001",
+        "--cost",
+        "3",
+        "--epsilon",
+        "0.1",
+        "--folds",
+        "2",
+        "--json",
+    ]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found == json.loads(open(f"{config.run.dir}/evaluation/tune.json").read())
+    assert (found["method"], found["folds"]) == ("full+fg pool5", 2)
+    weak, strong = sorted(found["trials"], key=lambda trial: trial["cost"])
+    assert [trial["accuracy"] for trial in found["trials"]] == sorted((weak["accuracy"], strong["accuracy"]), reverse=True)
+    assert strong["accuracy"] != weak["accuracy"]
+    assert 0 < weak["accuracy"] <= 1
+    assert not (tmp_path / "run" / "_tune").exists()
+    with pytest.raises(ConfigError, match="4 shards do not make 5 folds"):
+        CliRunner().invoke(app, [*command[:-1], "--folds", "5"], catch_exceptions=False)
