@@ -128,7 +128,7 @@ def retry(run: Run, overrides: Annotated[list[str] | None, typer.Option("--set",
     if not counts:
         print("no image has failed: nothing to do again")
         return
-    units = {"train": "classes", "finetune": "network"}
+    units = {"train": "classes", "finetune": "network", "svr": "methods"}
     print("again: " + ", ".join(f"{count} {units.get(stage, 'shards')} of {stage}" for stage, count in counts.items()))
     stages = tuple(read_record(run))
     print_summary(run_stages(config, stages), stages)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rcnn_dist.stages import detect, extract, finetune, propose, train
+from rcnn_dist.stages import detect, extract, finetune, masks, propose, regions, segment, svr, train
 from rcnn_dist.stages.base import ShardStage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
@@ -16,6 +16,8 @@ def forget_failures(run: Run) -> dict[str, int]:
     Models that were trained without those images, a network that was fine-tuned without them, and all that was computed with such models
     or such a network, are forgotten too. What depends on others goes first, so that a stop in between leaves a run that is whole.
     """
+    if masks.NAME in run.config.run.stages:
+        return _forget_segmentation(run)
     table_stages: list[ShardStage] = [detect.DetectStage(run), extract.ExtractStage(run), propose.ProposeStage(run)]
     stages = [stage for stage in table_stages if stage.name in run.config.run.stages]
     failed = {(stage.name, split): _failed_parts(stage.folder(split)) for stage in stages for split in stage.splits}
@@ -32,6 +34,25 @@ def forget_failures(run: Run) -> dict[str, int]:
             _forget_models(train.folder(run))
         if stage.name == propose.NAME and finetune.NAME in counts:
             _forget_models(finetune.folder(run))
+        for split in stage.splits:
+            if parts := failed[stage.name, split]:
+                forget_shards(stage.folder(split), parts)
+                counts[stage.name] = counts.get(stage.name, 0) + len(parts)
+    return counts
+
+
+def _forget_segmentation(run: Run) -> dict[str, int]:
+    """The same for the stages of segmentation, whose tables carry the failures of those before them."""
+    table_stages: list[ShardStage] = [segment.SegmentStage(run), regions.RegionsStage(run), masks.MasksStage(run)]
+    stages = [stage for stage in table_stages if stage.name in run.config.run.stages]
+    failed = {(stage.name, split): _failed_parts(stage.folder(split)) for stage in stages for split in stage.splits}
+    counts: dict[str, int] = {}
+    if failed.get((regions.NAME, "train")) and svr.NAME in run.config.run.stages:
+        failed |= {(s.name, split): _all_parts(s, split) for s in stages if s.name == segment.NAME for split in s.splits}
+        counts[svr.NAME] = len(svr.methods(run))
+    for stage in stages:
+        if stage.name == regions.NAME and svr.NAME in counts:
+            _forget_models(svr.folder(run))
         for split in stage.splits:
             if parts := failed[stage.name, split]:
                 forget_shards(stage.folder(split), parts)

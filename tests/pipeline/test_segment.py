@@ -21,6 +21,8 @@ from rcnn_dist.proposals.masks import decode_mask
 from rcnn_dist.segment.params import PasteParams
 from rcnn_dist.stages import masks, regions, segment, svr, svr_work
 from rcnn_dist.stages.extract import make_extractor
+from rcnn_dist.stages.retry import forget_failures
+from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
 from rcnn_dist.store.query import matrix
 from rcnn_dist.store.tables import boxes_of, lists_of
@@ -261,3 +263,17 @@ def test_values_are_tried_on_images_that_were_not_seen(segment_config, tmp_path)
     assert not (tmp_path / "run" / "_tune").exists()
     with pytest.raises(ConfigError, match="4 shards do not make 5 folds"):
         CliRunner().invoke(app, [*command[:-1], "--folds", "5"], catch_exceptions=False)
+
+
+def test_a_mended_image_is_computed_again_with_all_that_was_made_without_it(segment_config, finished, shapes_root, tmp_path):
+    root = tmp_path / "odd"
+    shutil.copytree(shapes_root, root)
+    broken = root / "VOC2007" / "JPEGImages" / f"{finished.image_ids('train')[4]}.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no image")
+    config = segment_config(data={"root": str(root)})
+    assert verify_run(driver.run_stages(config).url).failures == 2, "in the masks and in the features"
+    broken.write_bytes(whole)
+    assert forget_failures(Run(config)) == {"svr": 3, "segment": 2, "regions": 1, "masks": 1}
+    assert verify_run(driver.run_stages(config).url).digest == verify_run(finished.url).digest
+    assert forget_failures(Run(config)) == {}
