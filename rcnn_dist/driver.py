@@ -87,6 +87,7 @@ def run_stages(config: RunConfig, stages: Sequence[str] | None = None, quiet: bo
     """
     stages = config.run.stages if stages is None else stages
     run = open_run(config, stages)
+    run.dataset.save()
     lasting = config.model_copy(update={"train": TrainSection()})  # train.classes is about this call alone
     files.write_bytes(files.join(run.url, CONFIG), lasting.to_yaml().encode())
     shown = make_progress(sys.stderr if quiet else sys.stdout)

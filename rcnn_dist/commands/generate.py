@@ -58,7 +58,8 @@ def split(
     dataset = Run(load_config(find_config(config), overrides or [])).dataset
     if not isinstance(dataset, IlsvrcDataset):
         raise ConfigError(f"{config}: data.layout must be {_ILSVRC}; other layouts bring their own image sets")
-    first = dataset.write_halves(out)
+    first = dataset.make_halves(out)
+    dataset.save()
     _, counts = dataset.class_counts()
     uneven = imbalance(counts, first)[counts.any(axis=0)]
     print(f"val1 {first.sum()} images, val2 {(~first).sum()}, written to {out}")

@@ -79,6 +79,10 @@ class Dataset(Protocol):
         """What is wrong beyond single images and annotations: severity, kind, image set, message. The first set is trained on."""
         ...
 
+    def save(self) -> None:
+        """Writes what the data set has made, such as lists, where other processes find it."""
+        ...
+
 
 class Complete:
     """The answers of a data set whose annotations are complete, and name the classes."""
@@ -93,6 +97,9 @@ class Complete:
 
     def quirks(self, image_sets: Sequence[str]) -> list[tuple[Literal["error", "warning"], str, str, str]]:  # noqa: ARG002
         return []
+
+    def save(self) -> None:
+        pass
 
 
 def clip_to_image(objects: Objects, width: int, height: int) -> tuple[Objects, int]:

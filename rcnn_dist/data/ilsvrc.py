@@ -13,12 +13,12 @@ from rcnn_dist.data.ids import check_id
 from rcnn_dist.data.ilsvrc_lists import (
     TrainPart,
     devkit_list,
+    list_bytes,
     parse_set,
     positive_images,
     read_blacklist,
     read_list,
     read_synsets,
-    write_list,
 )
 from rcnn_dist.data.ilsvrc_split import balanced_split
 from rcnn_dist.data.voc import parse_annotation, parse_size
@@ -60,6 +60,7 @@ class IlsvrcDataset:
         self._blacklist, self._strange = read_blacklist(root, self._val)
         self._chosen: dict[str, dict[str, str]] = {}  # training image -> WordNet id -> how many of its objects, or all
         self._objects: dict[str, Objects | None] = {}
+        self._unsaved: dict[str, bytes] = {}  # lists that are made and not yet files
 
     def image_ids(self, split: str) -> tuple[str, ...]:
         """The images of a sum of parts, such as `val1+train1000`."""
@@ -70,7 +71,7 @@ class IlsvrcDataset:
             elif part == "val-blacklist":
                 ids |= {i: None for i in self._val if i not in self._blacklist}
             elif part in ("val1", "val2"):
-                ids |= dict.fromkeys(read_list(self._half(part)))
+                ids |= dict.fromkeys(self._half(part))
             else:
                 ids |= dict.fromkeys(self._val if part == "val" else devkit_list(self._root, part))
         return tuple(ids)
@@ -121,6 +122,12 @@ class IlsvrcDataset:
             found += [("warning", "blacklist", name, f"{i} is blacklisted: the original trains on no such image") for i in bad]
         return found
 
+    def save(self) -> None:
+        """Writes the lists that were made, where workers and later runs find them."""
+        for url, data in self._unsaved.items():
+            files.write_bytes(url, data)
+        self._unsaved = {}
+
     def class_counts(self) -> tuple[tuple[str, ...], Int64[Array, "N C"]]:
         """The images of val without a blacklist entry, and how many objects of each class they show."""
         ids = tuple(i for i in self._val if i not in self._blacklist)
@@ -133,29 +140,31 @@ class IlsvrcDataset:
                     counts[row, column[name]] += 1
         return ids, counts
 
-    def write_halves(self, folder: str) -> Array:
-        """Writes val1.txt and val2.txt; which images are in the first half of `class_counts`, bool [N]."""
+    def make_halves(self, folder: str) -> Array:
+        """Makes val1.txt and val2.txt, which `save` writes; which images are in the first half of `class_counts`, bool [N]."""
         ids, counts = self.class_counts()
         first = balanced_split(counts, np.random.default_rng(self._seed))
         for name, half in (("val1", True), ("val2", False)):
-            write_list(files.join(folder, f"{name}.txt"), [i for i, mine in zip(ids, first, strict=True) if mine == half])
+            own = [i for i, mine in zip(ids, first, strict=True) if mine == half]
+            self._unsaved[files.join(folder, f"{name}.txt")] = list_bytes(own)
         return first
 
-    def _half(self, name: str) -> str:
+    def _half(self, name: str) -> dict[str, str]:
         folder = self._lists or files.join(self._made, f"seed{self._seed}")
         url = files.join(folder, f"{name}.txt")
-        if self._lists is None and not files.exists(url):
-            self.write_halves(folder)
-        return url
+        if self._lists is None and url not in self._unsaved and not files.exists(url):
+            self.make_halves(folder)
+        return read_list(url, self._unsaved.get(url))
 
     def _choose(self, part: TrainPart) -> list[str]:
         """The training images of a part, and what counts in them, from the list that was made once."""
         url = files.join(self._made, f"seed{self._seed}", f"{part.name}.txt")
-        if not files.exists(url):
+        if url not in self._unsaved and not files.exists(url):
             lines = [f"{i} {wnid} {n}\n" for c, s in enumerate(self.synsets, 1) for i, wnid, n in self._draw(part, c, s.wnid)]
-            files.write_bytes(url, "".join(lines).encode())
+            self._unsaved[url] = "".join(lines).encode()
         ids: dict[str, None] = {}
-        for line in files.read_bytes(url).decode().splitlines():
+        data = self._unsaved[url] if url in self._unsaved else files.read_bytes(url)
+        for line in data.decode().splitlines():
             image_id, wnid, count = line.split()
             ids[image_id] = None
             self._chosen.setdefault(image_id, {})[wnid] = count

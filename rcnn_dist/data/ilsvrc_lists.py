@@ -90,14 +90,14 @@ def built_in_synsets() -> tuple[Synset, ...]:
     return tuple(Synset(row["wnid"], row["name"]) for row in csv.DictReader(io.StringIO(text)))
 
 
-def read_list(url: str) -> dict[str, str]:
-    """Image id -> the rest of its line, in the order of the file.
+def read_list(url: str, made: bytes | None = None) -> dict[str, str]:
+    """Image id -> the rest of its line, in the order of the file, or of the bytes that it will have.
 
     Raises:
         DataError: no such list, an id twice, or an id that `check_id` refuses.
     """
     try:
-        lines = files.read_bytes(url).decode("utf-8-sig").splitlines()
+        lines = (files.read_bytes(url) if made is None else made).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"there is no list {url}: data.root is the folder that holds ILSVRC2013_devkit/ and ILSVRC2013_DET_val/") from None
     except UnicodeDecodeError as error:
@@ -147,6 +147,6 @@ def read_blacklist(root: str, val: Mapping[str, str]) -> tuple[dict[str, set[str
     return found, strange
 
 
-def write_list(url: str, image_ids: Sequence[str]) -> None:
+def list_bytes(image_ids: Sequence[str]) -> bytes:
     """A list as the authors' val1.txt and val2.txt: id and place, from 1."""
-    files.write_bytes(url, "".join(f"{image_id} {place}\n" for place, image_id in enumerate(image_ids, start=1)).encode())
+    return "".join(f"{image_id} {place}\n" for place, image_id in enumerate(image_ids, start=1)).encode()

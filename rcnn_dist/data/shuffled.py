@@ -28,6 +28,7 @@ class ShuffledClasses:
         self.exhaustive = dataset.exhaustive
         self.excluded = dataset.excluded
         self.quirks = dataset.quirks
+        self.save = dataset.save
 
     def objects(self, image_id: str) -> Objects | None:
         found = self._dataset.objects(image_id)

@@ -16,6 +16,7 @@ import typer.main
 
 from rcnn_dist.cli import app, run_config
 from rcnn_dist.config import load_config
+from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
 from rcnn_dist.driver import find_config
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,8 @@ def roots(shapes_root, tmp_path_factory):
     images_folder = f"{voc}/VOC2007/JPEGImages"
     pets = str(folder / "pets")
     lists = {"list": str(folder / "list.txt"), "parquet": str(folder / "urls.parquet")}
+    generate_ilsvrc(str(folder / "ilsvrc"), IlsvrcShapesParams(classes=2, val=8, test=1, positive=1))
+    lists["ilsvrc2013"] = str(folder / "ilsvrc")
     return {"voc": voc, "coco": pets, "csv": pets, "folder": images_folder, **lists}
 
 
@@ -93,8 +96,9 @@ def test_the_run_could_begin(line, roots, tmp_path, monkeypatch, capsys):
     settings = [value for option, value in pairwise(words) if option == "--set"]
     layout = load_config(find_config(config), settings).data.layout
     network = [] if "lite" in Path(find_config(config)).read_text() else ["network.weights=null"]  # weights that only users have
+    own_halves = ["data.lists=null"] if "data.lists" in line else []
     classes = ["train.classes=[striped_disc]"] if "train.classes" in line else []
-    replaced = [f"data.root={roots[layout]}", f"run.dir={tmp_path}/run", *network, *classes]
+    replaced = [f"data.root={roots[layout]}", f"run.dir={tmp_path}/run", *network, *classes, *own_halves]
     run_config(config, [*settings, *replaced], options.get("--stages"), dry_run=True)
     assert f"{tmp_path}/run: a dry run, nothing is written" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()

@@ -55,4 +55,4 @@ def test_fields_of_different_lengths_are_refused():
 
 def test_the_voc_layout_is_a_dataset():
     members = {name for name in vars(Dataset) if not name.startswith("_")}
-    assert members - {"name"} <= set(dir(VocDataset)) and len(members) == 10
+    assert members - {"name"} <= set(dir(VocDataset)) and len(members) == 11

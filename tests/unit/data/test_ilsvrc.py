@@ -104,6 +104,8 @@ def test_boxes_per_class_and_images_per_class(root, tmp_path):
 def test_a_worker_knows_what_was_chosen(root, tmp_path):
     first = open_set(root, tmp_path)
     ids = first.image_ids(TRAIN)
+    assert not list(tmp_path.iterdir()), "nothing is written before it is asked for"
+    first.save()
     other = open_set(root, tmp_path)
     for image_id in ids:
         assert first.objects(image_id).classes == other.objects(image_id).classes
