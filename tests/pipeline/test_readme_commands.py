@@ -26,7 +26,9 @@ BLOCKS = [block for page in PAGES for language, block in FENCE.findall(page.read
 LINES = sorted({line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()})
 PROGRAM = re.compile(r"^(?:ray job submit .*?-- )?(rcnn-dist|python jobs/(?!benchmark)\w+\.py)\s")
 COMMANDS = [line for line in LINES if PROGRAM.match(line)]
-RUNS = [line for line in COMMANDS if re.search(r"rcnn-dist run |jobs/(voc|extract_features|ilsvrc2013|segment_voc)\.py", line)]
+RUNS = [
+    line for line in COMMANDS if re.search(r"rcnn-dist run |jobs/(voc|extract_features)\.py", line) and not re.search("/seg_|ilsvrc", line)
+]
 
 
 def words_of(line):
