@@ -13,7 +13,7 @@ from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks.base import Network
 from rcnn_dist.finetune.pretrain_params import PretrainParams
 from rcnn_dist.finetune.processes import place, shared
-from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates
+from rcnn_dist.finetune.solver import CaffeSgd, caffe_rates, load_training_state, training_state
 from rcnn_dist.finetune.trainer import Classifier
 
 
@@ -63,14 +63,11 @@ class Pretrainer:
 
     def state(self) -> dict[str, Array]:
         """All that goes on: `network.`, `classifier.` and the solver's `velocity.`"""
-        tensors = self._model.state_dict() | {f"velocity.{name}": v for name, v in self._solver.velocities.items()}
-        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+        return training_state(self._model, self._solver)
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Goes on from a state."""
-        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-        self._model.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("velocity.")})
-        self._solver.load({name.removeprefix("velocity."): t for name, t in tensors.items() if name.startswith("velocity.")})
+        load_training_state(self._model, self._solver, state)
 
     def _on_device(self, pixels: Float32[Array, "B 3 S S"]) -> Tensor:
         return torch.from_numpy(pixels).to(self._device, memory_format=torch.channels_last)

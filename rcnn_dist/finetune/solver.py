@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rcnn_dist.arrays import Array
 from rcnn_dist.finetune.params import FinetuneParams
 from rcnn_dist.finetune.pretrain_params import PretrainParams
 
@@ -56,3 +57,16 @@ class CaffeSgd:
         """Goes on with the velocities of an earlier training."""
         for name, velocity in self.velocities.items():
             velocity.copy_(velocities[name])
+
+
+def training_state(model: nn.Module, solver: CaffeSgd) -> dict[str, Array]:
+    """All that a training goes on from: the model's arrays, and the solver's as `velocity.<name>`."""
+    tensors = model.state_dict() | {f"velocity.{name}": velocity for name, velocity in solver.velocities.items()}
+    return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+
+
+def load_training_state(model: nn.Module, solver: CaffeSgd, state: Mapping[str, Array]) -> None:
+    """Goes on from a state."""
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    model.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("velocity.")})
+    solver.load({name.removeprefix("velocity."): t for name, t in tensors.items() if name.startswith("velocity.")})
