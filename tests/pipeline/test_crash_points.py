@@ -52,7 +52,8 @@ def leave_half_done(name, arguments):
     """What a process leaves that is killed within a change: an unfinished scratch file, or a folder of which a part is gone."""
     path = Path(arguments[-1] if name in ("publish", "replace") else arguments[0])
     if name == "remove_folder":
-        min(path.iterdir()).unlink()
+        left = min(path.iterdir(), default=None)  # none where an earlier death has taken the last
+        left.unlink() if left else path.rmdir()
     elif name != "remove_file":
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / "_tmp-dead").write_bytes(b"half")

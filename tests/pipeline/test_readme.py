@@ -14,6 +14,7 @@ PRINTED = {  # what names a block -> what it prints
     "duckdb": r"\[\('dotted_triangle', [1-9].*\('striped_disc', [1-9].*\n\([1-9]\d*, 512\)\n",
     "pandas": r"\{'dotted_triangle': [1-9]\d*, 'striped_disc': [1-9]\d*\}\n\([1-9]\d*, 512\)\n",
     "polars": r"\[\('dotted_triangle', [1-9]\d*\), \('striped_disc', [1-9]\d*\)\]\n\([1-9]\d*, 512\)\n",
+    "nn.Module": "",
     "DataLoader": r"torch\.float16 512 True\n",
 }
 

@@ -54,7 +54,10 @@ def second_node(cluster, monkeypatch):
 
     yield add
     for node in nodes:
-        cluster.remove_node(node, allow_graceful=False)
+        cluster.remove_node(node)
+    deadline = time.monotonic() + 60  # of a node that was killed the cluster hears when its heartbeats are missed
+    while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 class Slow:

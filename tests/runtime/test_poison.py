@@ -140,7 +140,7 @@ def test_a_whole_run_leaves_such_images_out_and_ends_with_detections(cluster, ro
             "warp": {"context_padding": 2},
             "extract": {"layers": ["fc7"], "max_proposals": 16},
             "regress": {"layer": "fc7"},
-            "runtime": {"executor": executor, "workers": 2, "image_timeout_s": 3.0, "worker_memory_gb": 1.1},
+            "runtime": {"executor": executor, "workers": 2, "image_timeout_s": 5.0, "worker_memory_gb": 1.8},
         }
         return make_config(tree)
 
@@ -148,8 +148,8 @@ def test_a_whole_run_leaves_such_images_out_and_ends_with_detections(cluster, ro
     driver.run_stages(config("in_process"), ("train", "detect", "evaluate", "report"))
     failures = pq.read_table(tmp_path / "run" / "failures" / "extract-train.parquet").to_pylist()
     assert {row["image_id"]: (row["stage"], row["reason"]) for row in failures} == {
-        "large": ("propose", "quarantined: needed more than 1.1 GB of memory"),
-        "hang": ("propose", "quarantined: took longer than 3 s"),
+        "large": ("propose", "quarantined: needed more than 1.8 GB of memory"),
+        "hang": ("propose", "quarantined: took longer than 5 s"),
         "crash": ("extract", "quarantined: crashed the process (SIGSEGV)"),
     }
     found = verify_run(str(tmp_path / "run"))
