@@ -146,7 +146,7 @@ def test_a_run_that_dies_again_and_again_ends_too(config_at, undisturbed, fast, 
     config, storage, deaths = config_at(tmp_path / "run"), Storage(monkeypatch), 0
     while True:
         try:
-            storage.run(config, STAGES, dies_at=12)
+            storage.run(config, STAGES, dies_at=12 + deaths)  # a little later each time, as a kill never comes at one place for ever
         except Died:
             deaths += 1
         else:
