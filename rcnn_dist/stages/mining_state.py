@@ -53,7 +53,6 @@ class MiningState:
     def latest(cls, scratch: str) -> "MiningState | None":
         """The last checkpoint, None before the first wave ended."""
         names = [name for name in files.list_names(scratch) if name.startswith(_STATE)]
-        names = [name for name in names if files.exists(detectors_url(scratch, _wave_of(name)))]  # a removal that died takes some
         if not names:
             return None
         done = _wave_of(names[-1])

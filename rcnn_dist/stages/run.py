@@ -52,8 +52,9 @@ class Run:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Class names: the configured ones, else the data set's own, else those of the training annotations, sorted."""
-        return self.config.data.classes or self.dataset.class_names or self.annotated_classes
+        """Class names: the configured ones (which may be none), else the data set's own, else those of the training annotations, sorted."""
+        configured = self.config.data.classes
+        return configured if configured is not None else self.dataset.class_names or self.annotated_classes
 
     @cached_property
     def annotated_classes(self) -> tuple[str, ...]:

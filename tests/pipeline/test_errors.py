@@ -46,4 +46,4 @@ def test_what_the_cap_of_the_set_left_out_covers_no_object():
     boxes, flags = np.zeros((4, 4)), np.ones(4, bool)
     rows = DetectionRows(np.array([1, 0, 1, 0]), boxes, boxes, np.array([4, 3, 2, 1], np.float32), flags, flags)
     assert [r.tolist() for r in _rows_by_image(rows, 2, 2)] == [[1], [0]]
-    assert [r.tolist() for r in _rows_by_image(rows, 3, 2)] == [[1, 3], [0, 2], []]
+    assert [r.tolist() for r in _rows_by_image(rows, 3, 6)] == [[1, 3], [0, 2], []]

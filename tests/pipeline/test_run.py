@@ -84,6 +84,8 @@ def test_a_second_run_does_nothing_again_and_a_changed_one_only_what_depends_on_
     for stage in (driver.propose.ProposeWorker, driver.extract.ExtractWorker, driver.detect.DetectWorker):
         original = stage.run
         monkeypatch.setattr(stage, "run", lambda self, task, _o=original: (computed.append(type(self).__name__), _o(self, task))[1])
+    mine = driver.train.TrainStage._mine
+    monkeypatch.setattr(driver.train.TrainStage, "_mine", lambda self, *given: (computed.append("TrainStage"), mine(self, *given))[1])
     run(small_config())
     assert computed == []
     assert verify_run(small_config().run.dir).digest == before
