@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 
 from rcnn_dist.report.drawing import short_label
-from rcnn_dist.report.page import environment
+from rcnn_dist.report.page import render_page
 from rcnn_dist.report.plots import BLUE, GREY, ORANGE, RC, SKY, add_legend, bars, format_duration, to_svg
 
 _COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", SKY, GREY)
@@ -42,8 +42,7 @@ _MEANS = {"mAP": "mAP", "mAP without regression": "mAP_without_regression"}
 def render_comparison(found: Mapping[str, Any]) -> str:
     """The page as HTML that opens from a file and asks for nothing on the network; all text is shown as text."""
     rows = {heading: part for heading, part in comparison_rows(found).items() if part}
-    html = environment().get_template("comparison.html").render(found=found, rows=rows, plot=plot_comparison(found))
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return render_page("comparison.html", found=found, rows=rows, plot=plot_comparison(found))
 
 
 @matplotlib.rc_context(RC)

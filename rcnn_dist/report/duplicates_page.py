@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from rcnn_dist.arrays import Array, UInt8
-from rcnn_dist.report.page import environment
+from rcnn_dist.report.page import render_page
 
 _SIDE = 320
 
@@ -31,8 +31,7 @@ class DuplicatesPage:
 
 def render_duplicates(page: DuplicatesPage) -> str:
     """The page as HTML that opens from a file and asks for nothing on the network; all text is shown as text."""
-    html = environment().get_template("duplicates.html").render(page=page)
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return render_page("duplicates.html", page=page)
 
 
 def small_jpeg(image: UInt8[Array, "H W 3"]) -> bytes:

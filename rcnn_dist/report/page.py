@@ -49,32 +49,34 @@ def render_report(data: ReportData) -> str:
     variants = [name for name in _VARIANTS if name in data.ap] + sorted(data.ap.keys() - set(_VARIANTS))
     ap = {variant: [data.ap[variant].get(name, math.nan) for name in data.classes] for variant in variants}
     phases = [stage.phases for stage in data.stages]
-    html = (
-        environment()
-        .get_template("template.html")
-        .render(
-            data=data,
-            ap=ap,
-            mean_ap={variant: _mean(values) for variant, values in ap.items()},
-            without_objects=sum(all(math.isnan(values[k]) for values in ap.values()) for k in range(len(data.classes))) if ap else 0,
-            score_range=_score_range(data),
-            box_plot=plot_ap_boxes(_boxes(data, ap)) if len(data.classes) >= _BOX_CLASSES and ap else None,
-            proposal_plot=plot_proposal_recall(data.proposals.table, data.proposals.per_image) if data.proposals else None,
-            ap_plot=plot_average_precision(data.classes, ap) if ap and data.classes else None,
-            curve_plots=[_plot_curve(data.curves.get(name)) for name in data.classes] if ap else [],
-            scaling_plot=plot_scaling(data.scaling) if data.scaling else None,
-            claims=CLAIMS,
-            error_plots=_error_plots(data.errors) if data.errors else None,
-            mining=_mining(data),
-            phases=order_phases(phases),
-            time_plot=plot_stage_times([s.name for s in data.stages], [s.seconds for s in data.stages], phases) if data.stages else None,
-        )
+    return render_page(
+        "template.html",
+        data=data,
+        ap=ap,
+        mean_ap={variant: _mean(values) for variant, values in ap.items()},
+        without_objects=sum(all(math.isnan(values[k]) for values in ap.values()) for k in range(len(data.classes))) if ap else 0,
+        score_range=_score_range(data),
+        box_plot=plot_ap_boxes(_boxes(data, ap)) if len(data.classes) >= _BOX_CLASSES and ap else None,
+        proposal_plot=plot_proposal_recall(data.proposals.table, data.proposals.per_image) if data.proposals else None,
+        ap_plot=plot_average_precision(data.classes, ap) if ap and data.classes else None,
+        curve_plots=[_plot_curve(data.curves.get(name)) for name in data.classes] if ap else [],
+        scaling_plot=plot_scaling(data.scaling) if data.scaling else None,
+        claims=CLAIMS,
+        error_plots=_error_plots(data.errors) if data.errors else None,
+        mining=_mining(data),
+        phases=order_phases(phases),
+        time_plot=plot_stage_times([s.name for s in data.stages], [s.seconds for s in data.stages], phases) if data.stages else None,
     )
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template of this room as HTML; all text is shown as text."""
+    html = _environment().get_template(template).render(**values)
     # a file name with bytes that are no text arrives with lone surrogates, which no UTF-8 file can hold
     return html.encode("utf-8", "replace").decode("utf-8")
 
 
-def environment() -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     """Templates of this room: autoescaped, strict about what is undefined."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rcnn_dist.report", ""),

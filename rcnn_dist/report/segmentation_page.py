@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rcnn_dist.report.page import environment
+from rcnn_dist.report.page import render_page
 from rcnn_dist.report.run_data import PublishedRow
 
 
@@ -33,5 +33,4 @@ def render_segmentation(page: SegmentationPage) -> str:
     rows = [row for row in page.published if row.values]
     confusion = page.metrics.get("confusion")
     shares = [[value / max(1, sum(row)) for value in row] for row in confusion] if confusion else []
-    html = environment().get_template("segmentation.html").render(page=page, m=page.metrics, means=means, rows=rows, shares=shares)
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return render_page("segmentation.html", page=page, m=page.metrics, means=means, rows=rows, shares=shares)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Float64, UInt8
 from rcnn_dist.report.drawing import draw_detections
-from rcnn_dist.report.page import environment
+from rcnn_dist.report.page import render_page
 
 _SURROUNDINGS = 0.35  # of a region's sides, shown around it
 _SIDE = 300
@@ -32,8 +32,7 @@ class SimilarPage:
 
 def render_similar(page: SimilarPage) -> str:
     """The page as HTML that opens from a file and asks for nothing on the network; all text is shown as text."""
-    html = environment().get_template("similar.html").render(page=page)
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return render_page("similar.html", page=page)
 
 
 def draw_region(image: UInt8[Array, "H W 3"], box: Float64[Array, "4"]) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rcnn_dist.arrays import Array, Float64, UInt8
-from rcnn_dist.report.page import environment
+from rcnn_dist.report.page import render_page
 
 _SIDE = 112
 
@@ -42,8 +42,7 @@ class UnitsPage:
 
 def render_units(page: UnitsPage) -> str:
     """The page as HTML that opens from a file and asks for nothing on the network; all text is shown as text."""
-    html = environment().get_template("units.html").render(page=page, side=_SIDE)
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return render_page("units.html", page=page, side=_SIDE)
 
 
 def draw_unit_region(warped: UInt8[Array, "S S 3"], field: Float64[Array, "4"] | None, share: float) -> bytes:
