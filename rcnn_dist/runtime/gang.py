@@ -4,10 +4,9 @@ import logging
 import uuid
 from collections.abc import Callable
 
-import ray
-
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError, RcnnError
+from rcnn_dist.runtime.pools import RESOURCE_NAMES, worker_resources
 from rcnn_dist.runtime.threads import set_threads
 from rcnn_dist.store import files
 
@@ -51,8 +50,7 @@ def _failure(work: Callable[[], None], workers: int, runtime: RuntimeSection, st
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = (1 if ray.cluster_resources().get("GPU", 0) else 0) if runtime.gpus_per_worker is None else runtime.gpus_per_worker
-    needs = {"CPU": runtime.threads_per_worker, **({"GPU": gpus} if gpus else {})}
+    needs = {RESOURCE_NAMES[option]: amount for option, amount in worker_resources(runtime).items() if amount}
 
     def loop() -> None:
         set_threads(runtime.threads_per_worker)
@@ -60,8 +58,8 @@ def _failure(work: Callable[[], None], workers: int, runtime: RuntimeSection, st
 
     trainer = TorchTrainer(
         loop,
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=needs),
+        torch_config=TorchConfig(backend="nccl" if "GPU" in needs else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu="GPU" in needs, resources_per_worker=needs),
         run_config=RunConfig(name=f"gang-{uuid.uuid4().hex}", storage_path=storage),
     )
     try:

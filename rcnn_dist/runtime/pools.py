@@ -103,7 +103,7 @@ class Actors:
         self.starting: dict[Any, str] = {}
         self._runtime = runtime
         self._shared = ray.put(work)
-        self._resources = _actor_resources(runtime)
+        self._resources = worker_resources(runtime)
         self._actors: dict[str, Any] = {}
         self._started = 0
         self._failed_starts = 0
@@ -177,7 +177,7 @@ class Actors:
         nobody = len(self.starting) == len(self._actors)
         if self._warned and not (nobody and _fitting(self._resources) == 0):
             return
-        asked = ", ".join(f"{amount:g} {_RESOURCE_NAMES[key]}" for key, amount in self._resources.items() if amount)
+        asked = ", ".join(f"{amount:g} {RESOURCE_NAMES[key]}" for key, amount in self._resources.items() if amount)
         total, free = ray.cluster_resources(), ray.available_resources()
         has = ", ".join(f"{total.get(n, 0):g} {n} ({free.get(n, 0):g} free)" for n in ("GPU", "CPU"))
         message = f"{len(self.starting)} of {len(self._actors)} workers wait for {asked} each; the cluster has {has}"
@@ -187,10 +187,11 @@ class Actors:
         self._warned = True
 
 
-_RESOURCE_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+RESOURCE_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
-def _actor_resources(runtime: RuntimeSection) -> dict[str, float]:
+def worker_resources(runtime: RuntimeSection) -> dict[str, float]:
+    """What a worker that computes asks Ray for, under the names of its options: `num_cpus`, `num_gpus`."""
     has_gpus = runtime.gpu_workers is not None or ray.cluster_resources().get("GPU", 0) > 0
     gpus = (1 if has_gpus else 0) if runtime.gpus_per_worker is None else runtime.gpus_per_worker
     return {"num_cpus": runtime.threads_per_worker, "num_gpus": gpus}
@@ -199,5 +200,5 @@ def _actor_resources(runtime: RuntimeSection) -> dict[str, float]:
 def _fitting(resources: dict[str, float]) -> int:
     """How many workers fit into the whole cluster, were it empty."""
     total = ray.cluster_resources()
-    fits = [total.get(_RESOURCE_NAMES[key], 0) / amount for key, amount in resources.items() if amount]
+    fits = [total.get(RESOURCE_NAMES[key], 0) / amount for key, amount in resources.items() if amount]
     return math.floor(min(fits, default=1))
