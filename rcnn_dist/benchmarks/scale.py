@@ -14,12 +14,13 @@ import numpy as np
 
 from rcnn_dist.runtime.events import read_events
 from rcnn_dist.runtime.simulate import Fleet, recorded, simulate
+from rcnn_dist.stages.estimate import SIZES, TRAIN_OBJECTS
 
 SHARD_IMAGES = 16
 REGION_BYTES = 4096 * 2  # fc7 in float16
 GPUS_PER_NODE, CORES_PER_NODE = 8, 64
-PROPOSED_IMAGES = 20_121 + 40_152  # val and test; the images of train are known by their ground truth alone (fact sheet §13)
-TRAIN_IMAGES, TRAIN_OBJECTS = 395_909, 345_854
+PROPOSED_IMAGES = SIZES["val"] + SIZES["test"]  # the images of train are known by their ground truth alone
+TRAIN_IMAGES = SIZES["train"]
 REPLACE_S = 300.0
 JITTER = 0.3  # of a shard's seconds, as the standard deviation of their logarithm
 DRIVER_S = 0.001

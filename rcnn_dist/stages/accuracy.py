@@ -20,6 +20,7 @@ from rcnn_dist.report.segmentation_page import SegmentationPage, SegmentedPictur
 from rcnn_dist.segment.accuracy import SegmentationAccuracy, count_confusion, segmentation_accuracy
 from rcnn_dist.stages import evaluate, svr
 from rcnn_dist.stages.base import Executor, Progress
+from rcnn_dist.stages.errors import json_number
 from rcnn_dist.stages.pasted import Backgrounds, PastedImage, find_backgrounds, paste_images, read_ranked
 from rcnn_dist.stages.report import page_url
 from rcnn_dist.stages.run import Run
@@ -97,9 +98,9 @@ def metrics(run: Run, backgrounds: Backgrounds, results: dict[str, SegmentationA
         "method": chosen_method(run),
         "methods": {
             name: {
-                "mean": _number(found.mean),
-                "pixel_accuracy": _number(found.pixel_accuracy),
-                "accuracy": {label: _number(value) for label, value in zip(labels, found.per_label.tolist(), strict=True)},
+                "mean": json_number(found.mean),
+                "pixel_accuracy": json_number(found.pixel_accuracy),
+                "accuracy": {label: json_number(value) for label, value in zip(labels, found.per_label.tolist(), strict=True)},
                 "background": round(backgrounds.scores[name], 6),
                 "segments_per_image": backgrounds.segments_per_image[name],
             }
@@ -158,7 +159,3 @@ def _picture(run: Run, method: str, shown: _Shown, palette: Array) -> SegmentedP
     truth = [] if image.truth is None else [image.truth.class_map]
     caption = "" if np.isnan(shown.accuracy) else f", mean accuracy of this image {100 * shown.accuracy:.1f}"
     return SegmentedPicture(image.image_id, caption, draw_label_maps(pixels, [image.maps[method], *truth], palette))
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

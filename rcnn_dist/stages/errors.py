@@ -118,7 +118,7 @@ def _class_json(modes: ErrorModes, n_j: float) -> dict[str, Any]:
         "false_positives": count_modes(modes),
         "top": top_counts(modes),
         "first_100": count_modes(modes, int(hundredth[-1]) + 1 if len(hundredth) else 0),
-        "normalised_ap": _number(normalised_ap(modes.label, modes.n_positives, n_j)),
+        "normalised_ap": json_number(normalised_ap(modes.label, modes.n_positives, n_j)),
     }
 
 
@@ -157,5 +157,6 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
+    """A figure for a JSON file, which has no NaN."""
     return None if math.isnan(value) else value

@@ -27,7 +27,7 @@ from rcnn_dist.evaluate.voc import (
 )
 from rcnn_dist.stages import detect, train
 from rcnn_dist.stages.base import Executor, Progress
-from rcnn_dist.stages.errors import analyse_errors
+from rcnn_dist.stages.errors import analyse_errors, json_number
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.query import detections_by_class
@@ -142,15 +142,15 @@ def metrics(run: Run, found: Evaluation) -> dict[str, Any]:
         content |= {
             "variant": run.config.evaluate.variant,
             "min_iou": run.config.evaluate.min_iou,
-            "mAP": {v: _number(mean_average_precision(found.results, v)) for v in computed},
-            "mAP_without_regression": {v: _number(mean_average_precision(found.unregressed, v)) for v in computed},
-            "ap": {name: {v: _number(r.ap[v]) for v in computed} for name, r in found.results.items()},
-            "ap_without_regression": {name: {v: _number(r.ap[v]) for v in computed} for name, r in found.unregressed.items()},
+            "mAP": {v: json_number(mean_average_precision(found.results, v)) for v in computed},
+            "mAP_without_regression": {v: json_number(mean_average_precision(found.unregressed, v)) for v in computed},
+            "ap": {name: {v: json_number(r.ap[v]) for v in computed} for name, r in found.results.items()},
+            "ap_without_regression": {name: {v: json_number(r.ap[v]) for v in computed} for name, r in found.unregressed.items()},
             "objects": {name: r.matches.n_positives for name, r in found.results.items()},
         }
     if found.results and run.config.evaluate.variant == "ilsvrc":
         both = {"median_AP": found.results, "median_AP_without_regression": found.unregressed}
-        content |= {key: _number(median_average_precision(results)) for key, results in both.items()}
+        content |= {key: json_number(median_average_precision(results)) for key, results in both.items()}
     return content
 
 
@@ -189,10 +189,6 @@ def _leave_out(objects: ClassObjects, images: Array) -> ClassObjects:
     truncated = None if objects.truncated is None else objects.truncated[keep]
     noted = {name: {subset: mask[keep] for subset, mask in subsets.items()} for name, subsets in objects.noted.items()}
     return ClassObjects(objects.image[keep], objects.boxes[keep], objects.difficult[keep], truncated, noted)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def _select(image: Array, boxes: Array, scores: Array, mask: Array) -> ClassDetections:
