@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rcnn_dist.classify.linear_svm import SvmParams
 from rcnn_dist.classify.mining import MiningParams
+from rcnn_dist.detect.class_blocks import BLOCK
 from rcnn_dist.detect.postprocess import DetectParams
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.evaluate.error_modes import VOC_GROUPS, VOC_SIMILAR
@@ -122,6 +123,8 @@ class ScalingSection(ScalingParams):
     classes: tuple[int, ...] = ()  # stage scale: the run's detectors among so many classes; none: no such stage
     precision: Literal["float32", "bfloat16"] = "float32"  # of their weights
     min_score: float = -1.0  # below it (or detect.min_score) no class detects there: rcnn_detect.m
+    block_classes: int = BLOCK  # of one product
+    weights_gb: float = 8.0  # that a node maps at a time; where all classes have more, ranges of them follow each other
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "1 or more": (
         lambda value: value >= 1,
         "run.shard_images data.max_pixels network.input_size extract.max_proposals extract.batch_size scaling.max_images "
-        "scaling.max_regions classify.max_epochs mining.wave_images mining.max_images detect.max_per_image detect.max_per_set_per_image "
-        "detect.max_per_set runtime.workers runtime.gpu_workers "
+        "scaling.max_regions scaling.block_classes classify.max_epochs mining.wave_images mining.max_images detect.max_per_image "
+        "detect.max_per_set_per_image detect.max_per_set runtime.workers runtime.gpu_workers "
         "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every finetune.workers "
         "pretrain.iterations pretrain.batch_size pretrain.cut_every pretrain.stretch pretrain.workers pretrain.checkpoint_every "
         "pretrain.loader_threads masks.max_regions svr.max_steps svr.classes_per_task segment.segments",
@@ -27,8 +27,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ),
     "a number above 0": (
         lambda value: 0 < value < math.inf,
-        "scaling.target_norm classify.cost classify.positive_weight classify.bias_scale classify.tolerance runtime.image_timeout_s "
-        "runtime.worker_memory_gb svr.cost svr.tolerance segment.background_step",
+        "scaling.target_norm scaling.weights_gb classify.cost classify.positive_weight classify.bias_scale classify.tolerance "
+        "runtime.image_timeout_s runtime.worker_memory_gb svr.cost svr.tolerance segment.background_step",
     ),
     "a number from 0 to 1": (
         lambda value: 0 <= value <= 1,

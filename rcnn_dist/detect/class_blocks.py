@@ -14,7 +14,7 @@ from rcnn_dist.arrays import Array, Bool, Float, Float32, Int64
 from rcnn_dist.detect.postprocess import best_of_class
 from rcnn_dist.geometry.nms import grouped_nms
 
-BLOCK = 1024  # classes of one product
+BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class BlockParams:
     min_score: float = -1.0  # rcnn_detect.m, the demo: strictly above
     max_per_image: int = 100  # per class, before NMS: rcnn_test.m
     nms_threshold: float = 0.3  # imdb_eval_voc.m
+    block: int = BLOCK  # classes of one product; scores of blocks of another width have other bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,28 @@ class ClassScores:
     score: Float32[Array, "K"]
 
 
-def padded_classes(n_classes: int) -> int:
+def padded_classes(n_classes: int, block: int = BLOCK) -> int:
     """Rows of an array of weights that holds n_classes: whole blocks."""
-    return math.ceil(n_classes / BLOCK) * BLOCK
+    return math.ceil(n_classes / block) * block
+
+
+def class_ranges(n_classes: int, row_bytes: int, limit: int, block: int = BLOCK) -> list[range]:
+    """All classes, padded, as consecutive ranges of whole blocks whose weights take at most `limit` bytes each.
+
+    Raises:
+        ValueError: one block takes more.
+    """
+    blocks, rows = limit // (block * row_bytes), padded_classes(n_classes, block)
+    if not blocks:
+        raise ValueError(f"the weights of {block} classes, one block, take {block * row_bytes} bytes, and {limit} are allowed")
+    return [range(start, min(start + blocks * block, rows)) for start in range(0, rows, blocks * block)]
 
 
 def score_classes(features: Float32[Array, "R D"], weights: Array, biases: Float32[Array, "C"], params: BlockParams) -> ClassScores:
     """The best regions of every class that score above the threshold.
 
     Law: a class's rows have the same bits whatever classes stand beside and behind it, for every product has one width and its place in
-    its block is its own.
+    its block is its own; so whole blocks may be scored apart, and their rows follow each other.
 
     Args:
         weights: float32, or bfloat16 as uint16; padded to whole blocks with rows of any content whose bias is -inf.
@@ -52,8 +65,8 @@ def score_classes(features: Float32[Array, "R D"], weights: Array, biases: Float
 
     Paper: §2.2. Reference: rcnn_test.m.
     """
-    if len(weights) % BLOCK:
-        raise ValueError(f"{len(weights)} classes: weights are padded to whole blocks of {BLOCK}, with biases of -inf")
+    if len(weights) % params.block:
+        raise ValueError(f"{len(weights)} classes: weights are padded to whole blocks of {params.block}, with biases of -inf")
     found = list(_blocks(features, weights, biases, params))
     empty = ClassScores(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     parts = [*found, empty]
@@ -77,16 +90,16 @@ def to_bfloat16(values: Float32[Array, "*shape"]) -> Array:
 
 
 def _blocks(features: Array, weights: Array, biases: Array, params: BlockParams) -> Iterator[ClassScores]:
-    product = _half_product(features) if weights.dtype == np.uint16 else _product(features)
-    for start in range(0, len(weights), BLOCK):
-        scores = product(weights[start : start + BLOCK])
-        scores += biases[start : start + BLOCK]
+    product = _half_product(features) if weights.dtype == np.uint16 else _product(features, params.block)
+    for start in range(0, len(weights), params.block):
+        scores = product(weights[start : start + params.block])
+        scores += biases[start : start + params.block]
         yield _best_of_block(scores, start, params)
 
 
-def _product(features: Array) -> Callable[[Array], Array]:
+def _product(features: Array, width: int) -> Callable[[Array], Array]:
     """Scores of a block without its biases, in memory that is used again for every block."""
-    scores = np.empty((len(features), BLOCK), np.float32)
+    scores = np.empty((len(features), width), np.float32)
     return lambda block: np.matmul(features, block.T, out=scores)
 
 

@@ -1,4 +1,4 @@
-"""The weights of very many classes as one file on each node, which its workers map together."""
+"""The weights of very many classes, or of a range of them, as one file on each node, which its workers map together."""
 
 import fcntl
 import hashlib
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_dist.arrays import Array
-from rcnn_dist.detect.class_blocks import BLOCK, padded_classes, to_bfloat16
+from rcnn_dist.detect.class_blocks import to_bfloat16
 from rcnn_dist.detect.detector import Detector
 from rcnn_dist.detect.distractors import distractors
 from rcnn_dist.store import files
@@ -23,36 +23,46 @@ def weights_folder(run_url: str) -> Path:
     return local or _CACHE
 
 
-def map_weights(folder: Path, detector: Detector, n_classes: int, precision: str) -> tuple[Array, Array]:
-    """Mapped weights [n_classes padded, D] and their biases: the real classes first, then distractors.
+def map_weights(folder: Path, detector: Detector, classes: range, n_classes: int, precision: str, block: int) -> tuple[Array, Array]:
+    """Mapped weights [len(classes), D] of a range of whole blocks, and their biases: the real classes first, then distractors.
 
-    The first process of a node writes the file, the others wait. Row i does not depend on n_classes.
+    The first process of a node that needs a range writes its file, the others wait; a node keeps one such file at a time. Row i depends
+    neither on the range nor on n_classes.
     """
-    name = fingerprint(hashlib.sha256(detector.weights.tobytes()).hexdigest(), detector.biases.tolist())
-    file = folder / f"{name}-{n_classes}-{precision}.npy"
+    name = fingerprint(hashlib.sha256(detector.weights.tobytes()).hexdigest(), detector.biases.tolist(), n_classes, precision, block)
+    file = folder / f"{name}-{classes.start}-{classes.stop}.npy"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{file.name}.lock").open("w") as lock:
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
-            _write(file, detector, n_classes, precision)
-    return np.load(file, mmap_mode="r"), np.load(file.with_suffix(".biases.npy"))
+            for other in folder.glob("*.npy*"):
+                other.unlink()
+            _write(file, detector, classes, n_classes, precision, block)
+        return np.load(file, mmap_mode="r"), np.load(file.with_suffix(".npy.biases"))
 
 
-def _write(file: Path, detector: Detector, n_classes: int, precision: str) -> None:
+def _write(file: Path, detector: Detector, classes: range, n_classes: int, precision: str, block: int) -> None:
     """Block by block, so that no more than a block is held; the name appears when all is there."""
     kind = np.dtype(np.uint16 if precision == "bfloat16" else np.float32)
-    rows, real = padded_classes(n_classes), len(detector.classes)
-    biases = np.full(rows, -np.inf, np.float32)
-    scratch = file.with_suffix(".scratch")
-    stored = np.lib.format.open_memmap(scratch, "w+", kind, (rows, detector.weights.shape[1]))
-    for start in range(0, rows, BLOCK):
-        block, bias = distractors(detector.weights, detector.biases, BLOCK, np.random.default_rng([_SEED, start]))
-        own = slice(start, min(start + BLOCK, real))
-        block[: max(0, real - start)], bias[: max(0, real - start)] = detector.weights[own], detector.biases[own]
-        stored[start : start + BLOCK] = to_bfloat16(block) if precision == "bfloat16" else block
-        used = max(0, min(BLOCK, n_classes - start))
-        biases[start : start + used] = bias[:used]
+    biases = np.full(len(classes), -np.inf, np.float32)
+    scratch = file.with_suffix(".npy.scratch")
+    stored = np.lib.format.open_memmap(scratch, "w+", kind, (len(classes), detector.weights.shape[1]))
+    for start in range(classes.start, classes.stop, block):
+        weights, bias = _block(detector, start, block)
+        at = start - classes.start
+        stored[at : at + block] = to_bfloat16(weights) if precision == "bfloat16" else weights
+        used = max(0, min(block, n_classes - start))
+        biases[at : at + used] = bias[:used]
     stored.flush()
-    with file.with_suffix(".biases.npy").open("wb") as out:
+    with file.with_suffix(".npy.biases").open("wb") as out:
         np.save(out, biases)
     scratch.replace(file)
+
+
+def _block(detector: Detector, start: int, size: int) -> tuple[Array, Array]:
+    """Weights and biases of the classes from `start` on: real ones while there are any, then distractors."""
+    weights, biases = distractors(detector.weights, detector.biases, size, np.random.default_rng([_SEED, start]))
+    own = slice(start, start + size)
+    real = len(detector.weights[own])
+    weights[:real], biases[:real] = detector.weights[own], detector.biases[own]
+    return weights, biases

@@ -9,28 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_dist.arrays import Array
-from rcnn_dist.detect.class_blocks import BlockParams, ClassScores, padded_classes, score_classes, suppress
+from rcnn_dist.detect.class_blocks import padded_classes
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.evaluate.voc import ClassDetections, evaluate_class, mean_average_precision
-from rcnn_dist.features.scaling import scale_features
-from rcnn_dist.stages import extract, train
-from rcnn_dist.stages.base import Executor, Progress, ShardStage, ShardTask
-from rcnn_dist.stages.class_weights import map_weights, weights_folder
+from rcnn_dist.stages import class_counts
+from rcnn_dist.stages.base import Executor, Progress
+from rcnn_dist.stages.class_counts import ClassCountStage, class_bytes
+from rcnn_dist.stages.class_weights import weights_folder
 from rcnn_dist.stages.evaluate import excluded_images, judged_objects
-from rcnn_dist.stages.models import load_model
 from rcnn_dist.stages.record import stage_costs
 from rcnn_dist.stages.run import Run
-from rcnn_dist.stages.shard_worker import ShardWorker
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import MANIFEST, fingerprint, read_signed
-from rcnn_dist.store.query import detections_by_class, matrix
-from rcnn_dist.store.schema import DETECTIONS
-from rcnn_dist.store.shards import ShardWriter, read_images
-from rcnn_dist.store.tables import box_columns, boxes_of, make_table
+from rcnn_dist.store.query import detections_by_class
 
-NAME = "scale"
-VERSION = 1
+NAME = class_counts.NAME
 FIGURES = "scaling.json"
 
 
@@ -61,92 +54,10 @@ class ScaleStage:
         files.remove_folder(str(weights_folder(self._run.url)))
 
 
-class ClassCountStage(ShardStage):
-    """The test images with so many classes."""
-
-    name = NAME
-    VERSION = VERSION
-    splits = ("test",)
-
-    def __init__(self, run: Run, n_classes: int) -> None:
-        super().__init__(run)
-        self._n_classes = n_classes
-
-    def folder(self, split: str) -> str:
-        table = self.context.folder("scaling", f"classes{self._n_classes}", fingerprint(NAME, VERSION, self.inputs()))
-        return files.join(table, split)
-
-    def inputs(self) -> dict[str, Any]:
-        run = self.context
-        return {
-            "n_classes": self._n_classes,
-            "precision": run.config.scaling.precision,
-            "detect": run.section("detect"),
-            "min_score": run.config.scaling.min_score,
-            "classes": run.classes,
-            "models": run.relative(train.folder(run)),
-            "features": run.relative(extract.folder(run)),
-        }
-
-    def make_worker(self) -> "ClassCountWorker":
-        return ClassCountWorker(self.context, self.folder("test").removesuffix("/test"), self._n_classes)
-
-
-class ClassCountWorker(ShardWorker):
-    """Maps the weights; scores and suppresses the regions of one image after the other."""
-
-    name = NAME
-
-    def __init__(self, run: Run, url: str, n_classes: int) -> None:
-        super().__init__(url, DETECTIONS)
-        self._run = run
-        self._model = load_model(train.folder(run), run.classes)
-        detect = run.config.detect
-        self._params = BlockParams(max(detect.min_score, run.config.scaling.min_score), detect.max_per_image, detect.nms_threshold)
-        self._weights, self._biases = map_weights(weights_folder(run.url), self._model.detector, n_classes, run.config.scaling.precision)
-
-    def fill(self, task: ShardTask, shard: ShardWriter) -> None:
-        layer, url = self._run.config.classify.layer, files.join(extract.folder(self._run), task.split)
-        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", layer]
-        stored = set()
-        for image_id, table in read_images(url, task.part, task.wanted, columns):
-            stored.add(image_id)
-            proposals = np.flatnonzero(~np.asarray(table["is_ground_truth"]))
-            boxes, features = boxes_of(table)[proposals], matrix(table, layer)[proposals].astype(np.float32)
-            scaled = scale_features(features, self._model.mean_norms[layer], self._run.config.scaling.target_norm)
-            with shard.timed("product"):
-                found = score_classes(scaled, self._weights, self._biases, self._params)
-            with shard.timed("nms"):
-                kept = suppress(found, boxes, self._params)
-            size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
-            shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found, kept)))
-        for image_id in task.wanted:
-            if image_id not in stored:
-                shard.fail(image_id, NAME, "it has no features")
-
-    def _columns(self, image_id: str, size: tuple[int, int], boxes: Array, found: ClassScores, kept: Array) -> dict[str, object]:
-        """The rows of the real classes."""
-        real = np.flatnonzero(found.class_index < len(self._run.classes))
-        own = boxes[found.region[real]]
-        return {
-            "image_id": [image_id] * len(real),
-            "width": np.full(len(real), size[0]),
-            "height": np.full(len(real), size[1]),
-            "class": [self._run.classes[i] for i in found.class_index[real]],
-            "score": found.score[real],
-            "region": found.region[real],
-            **box_columns(own),
-            **box_columns(own, "proposal_"),
-            "kept": kept[real],
-            "kept_unregressed": kept[real],
-        }
-
-
 def figures(run: Run, counts: list[int]) -> dict[str, Any]:
     """What `scaling.json` holds: for each number of classes seconds per image by step, bytes, mAP of the real ones."""
     shared = {cost.name: sum(cost.phases.values()) / max(1, cost.images) for cost in stage_costs(run.url) if cost.images}
-    size = load_model(train.folder(run), run.classes[:1]).detector.weights.shape[1]
-    width = 2 if run.config.scaling.precision == "bfloat16" else 4
+    size, block = class_bytes(run), run.config.scaling.block_classes
     rows: list[dict[str, Any]] = []
     for count in counts:
         folder = ClassCountStage(run, count).folder("test")
@@ -156,8 +67,8 @@ def figures(run: Run, counts: list[int]) -> dict[str, Any]:
             {
                 "classes": count,
                 "seconds_per_image": {"proposals": shared.get("propose", 0.0), "features": shared.get("extract", 0.0), **seconds},
-                "predictor_bytes": count * size * width,
-                "padded_bytes": padded_classes(count) * size * width,
+                "predictor_bytes": count * size,
+                "padded_bytes": padded_classes(count, block) * size,
                 "mAP": real_map(run, folder),
                 "detections_sha256": fingerprint([part["sha256"] for part in manifest["parts"]]),
             }
@@ -167,7 +78,7 @@ def figures(run: Run, counts: list[int]) -> dict[str, Any]:
         "real_classes": len(run.classes),
         "images": manifest["images"],
         "variant": run.config.evaluate.variant,
-        "feature_size": size,
+        "feature_size": size // (2 if run.config.scaling.precision == "bfloat16" else 4),
         "equal": len({row["detections_sha256"] for row in rows}) == 1 and len({row["mAP"] for row in rows}) == 1,
         "rows": rows,
     }

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from rcnn_dist.config import load_config, make_config
 from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.stages import collect, estimate, extract, propose, train
+from rcnn_dist.stages.class_counts import ClassCountStage
 from rcnn_dist.stages.detect import DetectStage
 from rcnn_dist.stages.evaluate import evaluate
 from rcnn_dist.stages.run import Run
-from rcnn_dist.stages.scale import ClassCountStage, figures_url
+from rcnn_dist.stages.scale import figures_url
 from rcnn_dist.stages.windows import image_windows
 from rcnn_dist.store.manifest import read_signed
 from rcnn_dist.store.query import detections_by_class
@@ -130,7 +132,39 @@ def test_distractor_classes_leave_the_real_ones_alone(run, precision):
     assert not Path(run.url, "scaling", "_weights").exists(), "weights are scratch"
 
 
+def scaled_in_ranges(run, n_blocks, executor):
+    """The digest of the table of 11 classes in blocks of 4, so many of which a node maps at a time."""
+    scaling = replace(run.config.scaling, classes=(11,), block_classes=4, weights_gb=n_blocks * 4 * 4096 / 1e9)
+    config = run.config.model_copy(update={"scaling": scaling, "runtime": replace(run.config.runtime, executor=executor)})
+    config = make_config(config.model_dump(mode="json"))
+    driver.run_stages(config, ["scale"])
+    assert len(ClassCountStage(Run(config), 11).ranges) == -(-3 // n_blocks)
+    found = json.loads(Path(figures_url(run)).read_text())["rows"][0]
+    assert found["mAP"] > 0 and found["seconds_per_image"]["product"] > 0
+    table = Path(ClassCountStage(Run(config), 11).folder("test")).parent
+    others = [path.name for path in table.parent.glob("classes11-*") if path != table]
+    shutil.rmtree(table)
+    assert others == [], "tables of ranges are scratch"
+    return found["detections_sha256"]
+
+
+def test_classes_in_ranges_have_the_bytes_of_all_at_once(run):
+    """The real classes stand in three blocks, so in one, two or three ranges."""
+    at_once = scaled_in_ranges(run, 3, "in_process")
+    assert scaled_in_ranges(run, 2, "in_process") == scaled_in_ranges(run, 1, "in_process") == at_once
+    assert scaled_in_ranges(run, 1, "ray") == at_once
+
+
+def test_a_limit_below_one_block_is_refused(run):
+    scaling = replace(run.config.scaling, classes=(30,), weights_gb=0.001)
+    config = make_config(run.config.model_copy(update={"scaling": scaling}).model_dump(mode="json"))
+    with pytest.raises(ConfigError, match=r"scaling.weights_gb is 0.001: the weights of 1024 classes, one block, take 4194304 bytes"):
+        driver.run_stages(config, ["scale"])
+
+
 def test_few_classes_score_as_the_detector_does(run):
+    scaling = replace(run.config.scaling, classes=(N_CLASSES,))
+    driver.run_stages(make_config(run.config.model_copy(update={"scaling": scaling}).model_dump(mode="json")), ["scale"])
     table = ClassCountStage(run.with_classes(run.classes), N_CLASSES).folder("test")
     floor = run.config.scaling.min_score
     scaled = detections_by_class(table, run.classes, run.image_ids("test"))

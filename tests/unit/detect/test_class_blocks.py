@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rcnn_dist.detect.class_blocks import BLOCK, BlockParams, padded_classes, score_classes, suppress, to_bfloat16
+from rcnn_dist.detect.class_blocks import BLOCK, BlockParams, class_ranges, padded_classes, score_classes, suppress, to_bfloat16
 from rcnn_dist.geometry.nms import nms
 
 PARAMS = BlockParams(min_score=0.5, max_per_image=4)
@@ -52,6 +52,37 @@ def test_a_class_has_the_same_bits_however_many_others_there_are(half):
     for field in ("region", "class_index", "score"):
         np.testing.assert_array_equal(getattr(seven, field), getattr(all_of, field)[own])
     np.testing.assert_array_equal(suppress(seven, boxes, PARAMS), suppress(all_of, boxes, PARAMS)[own])
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("n_ranges", [1, 2, 3])
+def test_ranges_of_blocks_scored_apart_have_the_rows_of_all_at_once(half, n_ranges):
+    features, weights, biases, boxes = random_case(3 * BLOCK - 5, n_regions=200, size=256)
+    weights = to_bfloat16(weights) if half else weights
+    row_bytes = 256 * weights.itemsize
+    ranges = class_ranges(3 * BLOCK - 5, row_bytes, {1: 3, 2: 2, 3: 1}[n_ranges] * BLOCK * row_bytes)
+    assert len(ranges) == n_ranges
+    whole = score_classes(features, weights, biases, PARAMS)
+    parts = [score_classes(features, weights[r.start : r.stop].copy(), biases[r.start : r.stop], PARAMS) for r in ranges]
+    assert all(len(part.score) > 0 for part in parts)
+    np.testing.assert_array_equal(whole.region, np.concatenate([part.region for part in parts]))
+    np.testing.assert_array_equal(whole.score, np.concatenate([part.score for part in parts]))
+    np.testing.assert_array_equal(
+        whole.class_index, np.concatenate([part.class_index + r.start for part, r in zip(parts, ranges, strict=True)])
+    )
+    np.testing.assert_array_equal(suppress(whole, boxes, PARAMS), np.concatenate([suppress(part, boxes, PARAMS) for part in parts]))
+
+
+@pytest.mark.parametrize("limit", [80, 100, 160, 1000])
+def test_ranges_are_whole_blocks_within_the_limit(limit):
+    ranges = class_ranges(9, row_bytes=20, limit=limit, block=4)
+    assert [i for r in ranges for i in r] == list(range(12))
+    assert all(len(r) % 4 == 0 and len(r) * 20 <= limit for r in ranges)
+
+
+def test_a_block_that_exceeds_the_limit_is_refused():
+    with pytest.raises(ValueError, match="the weights of 4 classes, one block, take 80 bytes, and 79 are allowed"):
+        class_ranges(9, row_bytes=20, limit=79, block=4)
 
 
 def test_half_precision_is_near_the_whole():

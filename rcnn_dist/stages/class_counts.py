@@ -1,0 +1,190 @@
+"""The test images with some number of classes: the detections of the real ones among them.
+
+Where the weights of all classes are more than a node may map, ranges of classes follow each other, each over all images, and their rows
+are merged: the table has the same bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rcnn_dist.arrays import Array
+from rcnn_dist.detect.class_blocks import BlockParams, ClassScores, class_ranges, score_classes, suppress
+from rcnn_dist.errors import ConfigError
+from rcnn_dist.features.scaling import scale_features
+from rcnn_dist.stages import extract, train
+from rcnn_dist.stages.base import Executor, Progress, ShardStage, ShardTask
+from rcnn_dist.stages.class_weights import map_weights, weights_folder
+from rcnn_dist.stages.models import load_model
+from rcnn_dist.stages.run import Run
+from rcnn_dist.stages.shard_worker import ShardWorker
+from rcnn_dist.store import files
+from rcnn_dist.store.manifest import fingerprint, read_marker
+from rcnn_dist.store.query import matrix
+from rcnn_dist.store.schema import DETECTIONS
+from rcnn_dist.store.shards import ShardWriter, read_images
+from rcnn_dist.store.tables import box_columns, boxes_of, make_table
+
+NAME = "scale"
+VERSION = 1
+
+
+def class_bytes(run: Run) -> int:
+    """Bytes of the weights of one class."""
+    numbers = load_model(train.folder(run), run.classes[:1]).detector.weights.shape[1]
+    return int(numbers) * (2 if run.config.scaling.precision == "bfloat16" else 4)
+
+
+class ClassCountStage(ShardStage):
+    """The table of one number of classes."""
+
+    name = NAME
+    VERSION = VERSION
+    splits = ("test",)
+
+    def __init__(self, run: Run, n_classes: int) -> None:
+        super().__init__(run)
+        self._n_classes = n_classes
+
+    @property
+    def ranges(self) -> list[range]:
+        """The classes whose weights a node maps at a time.
+
+        Raises:
+            ConfigError: a node may not even map those of one block.
+        """
+        scaling = self.context.config.scaling
+        try:
+            return class_ranges(self._n_classes, class_bytes(self.context), round(scaling.weights_gb * 1e9), scaling.block_classes)
+        except ValueError as error:
+            raise ConfigError(f"scaling.weights_gb is {scaling.weights_gb:g}: {error}; raise it or lower scaling.block_classes") from error
+
+    def folder(self, split: str) -> str:
+        table = self.context.folder("scaling", f"classes{self._n_classes}", fingerprint(NAME, VERSION, self.inputs()))
+        return files.join(table, split)
+
+    def inputs(self) -> dict[str, Any]:
+        run = self.context
+        return {
+            "n_classes": self._n_classes,
+            "precision": run.config.scaling.precision,
+            "block_classes": run.config.scaling.block_classes,
+            "detect": run.section("detect"),
+            "min_score": run.config.scaling.min_score,
+            "classes": run.classes,
+            "models": run.relative(train.folder(run)),
+            "features": run.relative(extract.folder(run)),
+        }
+
+    def make_worker(self) -> ShardWorker:
+        url, ranges = self.folder("test").removesuffix("/test"), self.ranges
+        if len(ranges) == 1:
+            return RangeWorker(self.context, url, self._n_classes, ranges[0])
+        return MergeWorker(url, [RangeStage(self.context, self._n_classes, classes).folder("test") for classes in ranges])
+
+    def run(self, executor: Executor, progress: Progress) -> None:
+        """As of every such stage; tables of ranges go when their rows are merged."""
+        ranges = self.ranges
+        stages = [RangeStage(self.context, self._n_classes, classes) for classes in ranges] if len(ranges) > 1 else []
+        if stages and not self.is_complete("test"):
+            progress.note(f"{NAME}: {self._n_classes} classes in {len(ranges)} ranges of at most {len(ranges[0])}, see scaling.weights_gb")
+            for stage in stages:
+                stage.run(executor, progress)
+        super().run(executor, progress)
+        for stage in stages:
+            files.remove_folder(stage.folder("test").removesuffix("/test"))
+
+
+class RangeStage(ClassCountStage):
+    """The table of a range of classes among so many."""
+
+    def __init__(self, run: Run, n_classes: int, classes: range) -> None:
+        super().__init__(run, n_classes)
+        self._classes = classes
+
+    @property
+    def ranges(self) -> list[range]:
+        return [self._classes]
+
+    def inputs(self) -> dict[str, Any]:
+        return super().inputs() | {"range": [self._classes.start, self._classes.stop]}
+
+
+class RangeWorker(ShardWorker):
+    """Maps the weights of a range of classes; scores and suppresses the regions of one image after the other."""
+
+    name = NAME
+
+    def __init__(self, run: Run, url: str, n_classes: int, classes: range) -> None:
+        super().__init__(url, DETECTIONS)
+        self._run = run
+        self._first = classes.start
+        self._model = load_model(train.folder(run), run.classes)
+        detect, scaling = run.config.detect, run.config.scaling
+        floor = max(detect.min_score, scaling.min_score)
+        self._params = BlockParams(floor, detect.max_per_image, detect.nms_threshold, scaling.block_classes)
+        self._weights, self._biases = map_weights(
+            weights_folder(run.url), self._model.detector, classes, n_classes, scaling.precision, scaling.block_classes
+        )
+
+    def fill(self, task: ShardTask, shard: ShardWriter) -> None:
+        layer, url = self._run.config.classify.layer, files.join(extract.folder(self._run), task.split)
+        columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", layer]
+        stored = set()
+        for image_id, table in read_images(url, task.part, task.wanted, columns):
+            stored.add(image_id)
+            proposals = np.flatnonzero(~np.asarray(table["is_ground_truth"]))
+            boxes, features = boxes_of(table)[proposals], matrix(table, layer)[proposals].astype(np.float32)
+            scaled = scale_features(features, self._model.mean_norms[layer], self._run.config.scaling.target_norm)
+            with shard.timed("product"):
+                found = score_classes(scaled, self._weights, self._biases, self._params)
+            with shard.timed("nms"):
+                kept = suppress(found, boxes, self._params)
+            size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
+            shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found, kept)))
+        for image_id in task.wanted:
+            if image_id not in stored:
+                shard.fail(image_id, NAME, "it has no features")
+
+    def _columns(self, image_id: str, size: tuple[int, int], boxes: Array, found: ClassScores, kept: Array) -> dict[str, object]:
+        """The rows of the real classes."""
+        class_index = found.class_index + self._first
+        real = np.flatnonzero(class_index < len(self._run.classes))
+        own = boxes[found.region[real]]
+        return {
+            "image_id": [image_id] * len(real),
+            "width": np.full(len(real), size[0]),
+            "height": np.full(len(real), size[1]),
+            "class": [self._run.classes[i] for i in class_index[real]],
+            "score": found.score[real],
+            "region": found.region[real],
+            **box_columns(own),
+            **box_columns(own, "proposal_"),
+            "kept": kept[real],
+            "kept_unregressed": kept[real],
+        }
+
+
+class MergeWorker(ShardWorker):
+    """Puts the rows that ranges of classes have of an image behind each other: the order of the classes."""
+
+    name = NAME
+
+    def __init__(self, url: str, ranges: Sequence[str]) -> None:
+        super().__init__(url, DETECTIONS)
+        self._ranges = ranges
+
+    def fill(self, task: ShardTask, shard: ShardWriter) -> None:
+        markers = [marker for url in self._ranges if (marker := read_marker(url, task.part))]
+        for phase in ("product", "nms"):
+            shard.seconds[phase] = sum(marker.seconds.get(phase, 0.0) for marker in markers)
+        failed = {failure.image_id: failure for marker in markers for failure in marker.failures}
+        tables = [dict(read_images(url, task.part, task.wanted)) for url in self._ranges]
+        for image_id in task.wanted:
+            if image_id in failed:
+                shard.fail(image_id, failed[image_id].stage, failed[image_id].reason)
+                continue
+            rows = [table[image_id] for table in tables]
+            columns = {name: [value for table in rows for value in table[name].to_pylist()] for name in DETECTIONS.names}
+            shard.add(image_id, make_table(DETECTIONS, columns))
