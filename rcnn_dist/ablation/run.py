@@ -64,7 +64,7 @@ def _run_variant(variant: Variant, out: str) -> ResultRow:
     used = metrics["variant"]
     ap = {name: _percent(values[used]) for name, values in metrics["ap"].items()}
     published_ap = variant.published_ap if sorted(variant.published_ap) == sorted(ap) else {}
-    return ResultRow(variant.name, used, ap, _percent(metrics["mAP"][used]), variant.published, published_ap)
+    return ResultRow(variant.name, used, ap, _percent(metrics["mAP"][used]), variant.published, published_ap, variant.published_median)
 
 
 def _tuned_thresholds(config: RunConfig) -> dict[str, float]:

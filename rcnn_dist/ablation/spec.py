@@ -33,6 +33,7 @@ class Variant:
     config: RunConfig
     published: float | None  # mAP in percent
     published_ap: Mapping[str, float]  # by class, in percent; empty where only a mean is known
+    published_median: float | None  # of AP over the classes, in percent
     tune_nms: RunConfig | None  # the run whose detections choose the NMS threshold of each class
 
 
@@ -51,6 +52,7 @@ class _VariantFile(BaseModel):
 
     set: dict[str, Any] = {}
     published: float | str | None = None
+    published_median: float | None = None
     tune_nms: dict[str, Any] | None = None
 
 
@@ -96,5 +98,6 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
         row = rows[change.published] if isinstance(change.published, str) else None
         mean = row.mean if row else change.published
         tuning = None if change.tune_nms is None else changed_config(config, change.tune_nms, source)
-        variants.append(Variant(name, config, None if mean is None else float(mean), row.values if row else {}, tuning))
+        values = row.values if row else {}
+        variants.append(Variant(name, config, None if mean is None else float(mean), values, change.published_median, tuning))
     return Ablation(spec.title, spec.source, spec.samples, tuple(variants))

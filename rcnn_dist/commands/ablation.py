@@ -21,11 +21,12 @@ def ablation(path: Path, overrides: list[str], dry_run: bool) -> None:
     from rich.table import Table
 
     table = Table("variant", title=f"{loaded.title}: AP in percent{f'; published: {loaded.source}' if loaded.source else ''}")
-    for name in ("mAP", "published", "difference"):
+    for name in ("mAP", "published", "difference", "median", "published median"):
         table.add_column(name, justify="right")
     for row in rows:
         published = ("", "") if row.published is None else (f"{row.published:.1f}", f"{row.mean - row.published:+.1f}")
-        table.add_row(row.name, f"{row.mean:.1f}", *published)
+        medians = ["" if value is None else f"{value:.1f}" for value in (row.median, row.published_median)]
+        table.add_row(row.name, f"{row.mean:.1f}", *published, *medians)
     Console().print(table)
     print("\n".join(written))
 

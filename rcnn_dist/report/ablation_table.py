@@ -22,6 +22,13 @@ class ResultRow:
     mean: float
     published: float | None
     published_ap: Mapping[str, float]  # empty where only a mean was published, or of other classes
+    published_median: float | None = None  # over the classes
+
+    @property
+    def median(self) -> float:
+        """Over the classes that have an AP."""
+        known = [value for value in self.ap.values() if not np.isnan(value)]
+        return float(np.median(known)) if known else float("nan")
 
 
 def table_classes(rows: Sequence[ResultRow]) -> list[str]:
@@ -30,27 +37,29 @@ def table_classes(rows: Sequence[ResultRow]) -> list[str]:
 
 
 def format_csv(rows: Sequence[ResultRow], source: str) -> str:
-    """One line per variant, and one per published row: method, source, AP of each class, mAP, all in percent.
+    """One line per variant, and one per published row: method, source, AP of each class, mAP, median AP, all in percent.
 
     Law: csv.reader gives the names back, whatever is in them.
     """
     classes, stream = table_classes(rows), io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["method", "source", "ap", *classes, "mAP"])
+    writer.writerow(["method", "source", "ap", *classes, "mAP", "median"])
     for row in rows:
-        writer.writerow([row.name, "this run", row.variant, *(_cell(row.ap.get(name)) for name in classes), _cell(row.mean)])
+        writer.writerow(
+            [row.name, "this run", row.variant, *(_cell(row.ap.get(name)) for name in classes), _cell(row.mean), _cell(row.median)]
+        )
         if row.published is not None:
             published = (_cell(row.published_ap.get(name)) for name in classes)
-            writer.writerow([row.name, source, row.variant, *published, _cell(row.published)])
+            writer.writerow([row.name, source, row.variant, *published, _cell(row.published), _cell(row.published_median)])
     return stream.getvalue()
 
 
 def format_markdown(rows: Sequence[ResultRow], title: str, source: str) -> str:
-    """The table as Markdown: a line per variant, its mean, the published one and the difference, then each class."""
+    """The table as Markdown: a line per variant, its mean, the published one and the difference, medians, then each class."""
     classes = table_classes(rows)
     variants = ", ".join(dict.fromkeys(row.variant for row in rows))
     about = [f"# {title}", "", f"AP in percent ({variants}){f'; published: {source}' if source else ''}.", ""]
-    head = ["", "mAP", "published", "difference", *classes]
+    head = ["", "mAP", "published", "difference", "median", "published median", *classes]
     lines = ["| " + " | ".join(_escaped(cell) for cell in cells) + " |" for cells in (head, *(_cells(row, classes) for row in rows))]
     return "\n".join([*about, lines[0], "|---|" + "---:|" * (len(head) - 1), *lines[1:], ""])
 
@@ -70,7 +79,8 @@ def plot_rows(rows: Sequence[ResultRow], source: str) -> str:
 
 def _cells(row: ResultRow, classes: Sequence[str]) -> list[str]:
     difference = "" if row.published is None else f"{row.mean - row.published:+.1f}"
-    return [row.name, _cell(row.mean), _cell(row.published), difference, *(_cell(row.ap.get(name)) for name in classes)]
+    medians = (_cell(row.median), _cell(row.published_median))
+    return [row.name, _cell(row.mean), _cell(row.published), difference, *medians, *(_cell(row.ap.get(name)) for name in classes)]
 
 
 def _cell(value: float | None) -> str:
