@@ -25,8 +25,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["as_numbers", "as_single", "cache_folder", "compiled", "compiled_sum", "one_compiles"]
-
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code, made at its first call and kept on disk, releasing the interpreter while it runs."""

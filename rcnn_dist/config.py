@@ -32,6 +32,8 @@ from rcnn_dist.ranges import check_ranges, check_sections
 from rcnn_dist.regress.ridge import BoxRegressionParams
 from rcnn_dist.segment.params import MaskParams, PasteParams, RegressorParams
 
+__all__ = ["RunConfig", "changed_config", "load_config", "make_config", "parse_config"]
+
 StageName = Literal[
     "propose", "finetune", "extract", "train", "detect", "evaluate", "scale", "report", "masks", "regions", "svr", "segment", "accuracy"
 ]
@@ -234,6 +236,11 @@ def make_config(tree: Mapping[str, Any], source: str = "configuration") -> RunCo
 
     Raises:
         ConfigError: names the key, what was found and what is allowed.
+
+    Example:
+        >>> config = make_config({"data": {"root": "mine"}, "run": {"dir": "runs/mine"}, "network": {"name": "lite"}})
+        >>> config.network.name, config.detect.nms_threshold
+        ('lite', 0.3)
     """
     try:
         config = RunConfig.model_validate(tree)

@@ -22,8 +22,6 @@ from rcnn_dist.errors import RcnnError
 from rcnn_dist.features.networks import weight_files
 from rcnn_dist.store import files
 
-__all__ = ["Check", "Verdict", "examine"]
-
 Verdict = Literal["good", "weak", "bad"]
 
 _REQUIRED = ("ray", "torch", "torchvision", "opencv-contrib-python-headless", "pyarrow", "numpy", "scipy", "numba", "fsspec")

@@ -25,6 +25,8 @@ from rcnn_dist.stages.record import CONFIG, record_stage
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 
+__all__ = ["open_run", "run_stages"]
+
 _MODEL_FOLDERS = {finetune.NAME: finetune.folder, train.NAME: train.folder, svr.NAME: svr.folder}
 _STAGES: dict[str, Callable[[Run], Stage]] = {
     propose.NAME: propose.ProposeStage,

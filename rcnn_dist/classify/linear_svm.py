@@ -9,9 +9,13 @@ from rcnn_dist.arrays import Array, Float16, Float32, Float64
 from rcnn_dist.classify import dual_descent as descent
 from rcnn_dist.compiled import as_numbers
 
+__all__ = ["LinearSvm", "SvmObjective", "SvmParams", "fit_svm", "score_rows", "svm_objective"]
+
 
 @dataclass(frozen=True, slots=True)
 class SvmParams:
+    """What one class's detector is fitted with; the defaults are the paper's."""
+
     cost: float = 1e-3  # this and the next two: rcnn_train.m
     positive_weight: float = 2.0
     bias_scale: float = 10.0  # the constant feature that carries the bias

@@ -12,6 +12,8 @@ from rcnn_dist.geometry.nms import grouped_nms
 from rcnn_dist.regress.ridge import BoxRegressor, predict_deltas
 from rcnn_dist.regress.targets import decode_targets
 
+__all__ = ["Detections", "Detector", "class_probabilities", "detect_regions", "score_regions"]
+
 CLASS_BLOCK = 8  # classes of one product: a wider one may add up in another order at some of its places, depending on the processor
 ROW_BLOCK = 256  # regions of one product, which stay in the processor's cache while all classes pass
 
@@ -83,6 +85,15 @@ def detect_regions(
         size: (width, height) of the image.
 
     Paper: §2.2, §3.5. Reference: rcnn_test.m (branches master and ilsvrc), rcnn_test_bbox_regressor.m, imdb_eval_voc.m.
+
+    Example:
+        >>> detector = Detector(("disc",), np.ones((1, 2), np.float32), np.zeros(1, np.float32), regressors={})
+        >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
+        >>> features = np.array([[0.2, 0.1], [0.4, 0.5], [-3.0, 0.0]], np.float32)
+        >>> scores = score_regions(features, detector.weights, detector.biases)
+        >>> found = detect_regions(detector, scores, boxes, features, (30, 10), DetectParams(min_score=-1.0))
+        >>> found.region.tolist(), found.kept.tolist()  # the score of the third is too low; the second is near a better one
+        ([1, 0], [True, False])
     """
     before_cap = len(scores) if params.order == "ilsvrc" else params.max_per_image
     region, class_index, score = top_per_class(scores, before_cap, params.min_score)

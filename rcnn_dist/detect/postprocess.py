@@ -9,9 +9,13 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float, Float32, Float64, Int64
 
+__all__ = ["DetectParams", "best_of_class", "set_cap", "set_cap_threshold", "top_per_class"]
+
 
 @dataclass(frozen=True, slots=True)
 class DetectParams:
+    """Which of an image's scored proposals become detections; the defaults are those for VOC."""
+
     max_per_image: int = 100  # per class, before NMS; this and the next: rcnn_test.m
     max_per_set_per_image: int = 40  # per class, on average over the set
     max_per_set: int | None = None  # per class, in place of that average; ILSVRC: 30,000
@@ -33,6 +37,12 @@ def top_per_class(
     Scores are strictly greater than min_score (a score of NaN never is). Ordered by class, then score descending, then region.
 
     Reference: rcnn_test.m.
+
+    Example:
+        >>> scores = np.array([[0.1, -2.0], [0.7, 0.4], [0.3, -3.0]], np.float32)  # three regions, two classes
+        >>> regions, classes, best = top_per_class(scores, max_per_image=2, min_score=-1.0)
+        >>> regions.tolist(), classes.tolist()
+        ([1, 2, 1], [0, 0, 1])
     """
     by_class = scores.T
     regions = np.argsort(-by_class, axis=1, kind="stable")[:, :max_per_image]

@@ -7,6 +7,8 @@ import numpy as np
 from rcnn_dist.arrays import Array, Float64
 from rcnn_dist.evaluate.matching import Matches
 
+__all__ = ["RECALL_LEVELS", "average_precision", "precision_recall"]
+
 # The recall levels of VOC2007 as MATLAB's 0:0.1:1 builds them, from both ends: 0.6 and 0.7 are the doubles of these literals, 0.3 is
 # 3 * 0.1 and lies one bit above its literal. Octave and NumPy count k * 0.1 throughout and so miss a recall of exactly 0.6 or 0.7;
 # a tolerance would add the recall of exactly 0.3 that both leave out, and move an AP by up to a few points against recorded results.

@@ -8,6 +8,8 @@ import numpy as np
 from rcnn_dist.arrays import Array, Bool, Float, Int64
 from rcnn_dist.geometry.boxes import best_object
 
+__all__ = ["Matches", "match_voc", "rank"]
+
 
 @dataclass(frozen=True, slots=True)
 class Matches:
@@ -37,6 +39,13 @@ def match_voc(
     Law: there is at most one true positive per object, and none for a difficult one.
 
     Paper: §2.4. Reference: VOCdevkit VOCevaldet.m.
+
+    Example:
+        >>> found = np.array([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [50.0, 50.0, 60.0, 60.0]])
+        >>> image, scores = np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])
+        >>> matches = match_voc(image, found, scores, np.zeros(1, np.int64), found[:1], np.array([False]))
+        >>> matches.is_true_positive.tolist()  # the second covers an object that the first has taken
+        [True, False, False]
     """
     order = rank(det_scores)
     matched_object = _covered_objects(det_image, det_boxes, gt_image, gt_boxes, min_iou)[order]

@@ -13,6 +13,20 @@ from rcnn_dist.evaluate.ilsvrc import match_ilsvrc
 from rcnn_dist.evaluate.matching import Matches, match_voc
 from rcnn_dist.geometry.boxes import voc_from_half_open
 
+__all__ = [
+    "VARIANTS",
+    "ClassDetections",
+    "ClassObjects",
+    "ClassResult",
+    "Variant",
+    "evaluate_class",
+    "mean_average_precision",
+    "median_average_precision",
+    "results_file",
+    "submission_lines",
+    "variants",
+]
+
 Variant = Literal["voc07", "area", "coco", "ilsvrc"]
 VARIANTS: tuple[Variant, ...] = ("voc07", "area", "coco")
 
@@ -53,7 +67,16 @@ def variants(chosen: Variant) -> tuple[Variant, ...]:
 
 
 def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: float, chosen: Variant = "voc07") -> ClassResult:
-    """Matches, curve and AP of one class; a class without objects that are not difficult has the AP NaN."""
+    """Matches, curve and AP of one class; a class without objects that are not difficult has the AP NaN.
+
+    Example:
+        >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]])
+        >>> image = np.array([0, 0])
+        >>> objects = ClassObjects(image, boxes, difficult=np.array([False, False]))
+        >>> found = ClassDetections(image[:1], boxes[:1], np.array([0.9], np.float32))
+        >>> round(evaluate_class(found, objects, min_iou=0.5).ap["area"], 3)
+        0.5
+    """
     both = (detections.image, detections.boxes, detections.scores, objects.image, objects.boxes, objects.difficult, min_iou)
     matches = match_voc(*both)
     recall, precision = precision_recall(matches)

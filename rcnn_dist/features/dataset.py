@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+__all__ = ["RegionDataset", "ShardSource"]
+
 
 @runtime_checkable
 class ShardSource(Protocol):

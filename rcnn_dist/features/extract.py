@@ -17,6 +17,8 @@ from rcnn_dist.features.networks.base import Network, Preprocess
 from rcnn_dist.features.warp import WarpGeometry, WarpParams, paste_regions, warp_geometry
 from rcnn_dist.features.warp_torch import warp_regions_torch
 
+__all__ = ["ExtractParams", "Extractor", "choose_device", "region_warp"]
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractParams:
@@ -33,6 +35,13 @@ class Extractor:
 
     Every forward has `batch_size` rows, the last one of an image filled up, and none has rows of two images.
     Law: the same image and boxes give the same bits on one kind of processor, whatever was computed before.
+
+    Example:
+        >>> from rcnn_dist.features.networks import NetworkParams, build_network
+        >>> extractor = Extractor(build_network(NetworkParams("tiny")), ExtractParams(("fc7",)), choose_device())
+        >>> features = extractor.extract(np.zeros((60, 80, 3), np.uint8), np.array([[0.0, 0.0, 40.0, 50.0]]))["fc7"]
+        >>> features.shape, str(features.dtype)
+        ((1, 512), 'float16')
     """
 
     def __init__(self, network: Network, params: ExtractParams, device: torch.device) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from rcnn_dist.arrays import Array, Float, Float32, Int64, UInt8
 from rcnn_dist.geometry.boxes import round_half_away, voc_from_half_open
 
+__all__ = ["WarpGeometry", "WarpParams", "paste_regions", "warp_geometry", "warp_regions"]
+
 
 @dataclass(frozen=True, slots=True)
 class WarpParams:

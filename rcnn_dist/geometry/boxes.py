@@ -7,6 +7,17 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Float, Float64, Int64
 
+__all__ = [
+    "best_object",
+    "class_overlap",
+    "clip_boxes",
+    "half_open_from_voc",
+    "iou_matrix",
+    "iou_pairs",
+    "round_half_away",
+    "voc_from_half_open",
+]
+
 
 def iou_matrix(boxes: Float[Array, "R 4"], gt_boxes: Float[Array, "G 4"]) -> Float[Array, "R G"]:
     """Intersection over union of every box with every object, 0 where a pair has no union.

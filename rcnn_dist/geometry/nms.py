@@ -1,11 +1,11 @@
 """Greedy non-maximum suppression in one image: of one class, or of very many classes at once."""
 
-from typing import Any, no_type_check
-
-import numba
 import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float, Float64, Int64
+from rcnn_dist.compiled import compiled
+
+__all__ = ["grouped_nms", "nms"]
 
 
 def nms(boxes: Float[Array, "R 4"], scores: Float[Array, "R"], threshold: float) -> Int64[Array, "K"]:
@@ -46,9 +46,8 @@ def _alive(boxes: Array, groups: Array, order: Array, thresholds: Array) -> Arra
     return _survivors(boxes[order], areas[order], groups[order], thresholds[order].astype(boxes.dtype))
 
 
-@numba.njit(cache=True, nogil=True)
-@no_type_check  # numba cannot compile the wrapper that checks types while the tests run
-def _survivors(boxes: Any, areas: Any, groups: Any, thresholds: Any) -> Any:
+@compiled
+def _survivors(boxes: Array, areas: Array, groups: Array, thresholds: Array) -> Array:
     """Mask of the rows that no earlier surviving row of their group suppresses; a group's rows stand together.
 
     No float literal here, it would turn single into double.

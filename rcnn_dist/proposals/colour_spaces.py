@@ -10,8 +10,6 @@ import numpy as np
 from rcnn_dist.arrays import Array, UInt8
 from rcnn_dist.compiled import compiled
 
-__all__ = ["COLOUR_SPACES", "colour_planes"]
-
 _LEVELS = 4096  # resolution of linear light in the Lab tables
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))  # sRGB, D65
 _WHITE = (0.950456, 1.0, 1.088754)

@@ -11,8 +11,6 @@ import numpy as np
 from rcnn_dist.arrays import Array, Float32, UInt8
 from rcnn_dist.compiled import compiled
 
-__all__ = ["Regions", "adjacent_pairs", "describe", "join_regions", "pixel_codes"]
-
 COLOUR_BINS = 25  # per channel, Uijlings et al. §3.2
 ORIENTATIONS = 8  # Uijlings et al. §3.2
 MAGNITUDES = 10  # bins per orientation, Uijlings et al. §3.2

@@ -12,8 +12,6 @@ from rcnn_dist.arrays import Array, Float32
 from rcnn_dist.compiled import compiled
 from rcnn_dist.proposals.pixel_graph import BUCKET_WEIGHTS
 
-__all__ = ["RegionGraph", "coarsen", "segment"]
-
 _BLOCK = 256  # edges looked at together
 _0, _1 = np.uint32(0), np.uint32(1)  # unsigned, as all indices in the loops over edges: numba then spares a check for negative ones
 _DONE = np.uint32(2**31)

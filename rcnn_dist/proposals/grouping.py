@@ -11,8 +11,6 @@ from rcnn_dist.arrays import Array
 from rcnn_dist.compiled import compiled
 from rcnn_dist.proposals.descriptors import FULL, Regions, normalised
 
-__all__ = ["Hierarchy", "Likeness", "Neighbours", "group", "neighbours"]
-
 _ONE = 2**24  # similarities are compared as integers with this many steps
 
 

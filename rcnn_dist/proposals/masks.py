@@ -30,7 +30,12 @@ class RegionMasks(NamedTuple):
 
 
 def encode_mask(mask: Bool[Array, "H W"]) -> Array:
-    """Run lengths (int32) of a mask. Law: decode_mask(encode_mask(mask), H, W) == mask."""
+    """Run lengths (int32) of a mask. Law: decode_mask(encode_mask(mask), H, W) == mask.
+
+    Example:
+        >>> encode_mask(np.array([[False, True, True], [True, False, False]])).tolist()
+        [1, 3, 2]
+    """
     pixels = mask.ravel()
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     counts = np.diff(np.concatenate([[0], changes, [len(pixels)]]))

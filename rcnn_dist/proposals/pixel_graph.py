@@ -10,8 +10,6 @@ import numpy as np
 from rcnn_dist.arrays import Array, Float32, UInt8
 from rcnn_dist.compiled import compiled
 
-__all__ = ["BUCKET_WEIGHTS", "smooth", "sorted_edges"]
-
 _LIGHTEST = 2.0**-10  # squared weights below are one bucket
 _BUCKET_BITS = 14  # of a float32's 23 bits of fraction dropped: buckets of 0.1% of the weight
 _1 = np.uint32(1)  # unsigned, as all indices in the loops over edges: numba then spares a check for negative ones

@@ -7,8 +7,6 @@ import numpy as np
 from rcnn_dist.arrays import Array, Int64
 from rcnn_dist.compiled import compiled
 
-__all__ = ["Order", "Steps", "order_boxes", "region_steps"]
-
 Order = Literal["large_first", "lasting"]
 
 

@@ -7,8 +7,6 @@ import numpy as np
 from rcnn_dist.arrays import Array, Float32, UInt8
 from rcnn_dist.compiled import compiled
 
-__all__ = ["resample"]
-
 
 def _taps(size: int, scale: float) -> tuple[Array, Float32[Array, "O T"]]:
     """First input pixel (int64 [O]) and weights of each of the ceil(size / scale) output pixels; the last cell ends with the image."""

@@ -8,9 +8,13 @@ from scipy.linalg import cho_factor, cho_solve
 from rcnn_dist.arrays import Array, Float, Float32, Float64, Int64
 from rcnn_dist.geometry.boxes import best_object
 
+__all__ = ["BoxRegressionParams", "BoxRegressor", "fit_box_regressor", "predict_deltas", "select_pairs"]
+
 
 @dataclass(frozen=True, slots=True)
 class BoxRegressionParams:
+    """Which pairs teach a class's regressor, and how strongly it is regularised."""
+
     min_iou: float = 0.6  # paper App. C; strictly greater, as the original trains
     shared: bool = False  # one regressor for all classes, as OverFeat's (§4.6)
     ridge: float = 1000.0  # paper App. C, lambda
@@ -48,6 +52,13 @@ def fit_box_regressor(features: Float32[Array, "P D"], targets: Float64[Array, "
         ValueError: there is no pair to learn from.
 
     Paper: §3.5, App. C. Reference: bbox_regression/rcnn_train_bbox_regressor.m.
+
+    Example:
+        >>> features = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+        >>> targets = 0.1 * features.astype(np.float64)  # so that each delta is a tenth of one feature
+        >>> regressor = fit_box_regressor(features, targets, BoxRegressionParams(ridge=1.0))
+        >>> bool(np.abs(predict_deltas(regressor, features) - targets).max() < 0.01)
+        True
     """
     if len(features) == 0:
         raise ValueError("a box regressor needs at least one pair: lower min_iou, or leave this class's boxes as they are")

@@ -8,6 +8,8 @@ import numpy as np
 
 from rcnn_dist.arrays import Array, Float64
 
+__all__ = ["decode_targets", "encode_targets"]
+
 
 def encode_targets(proposals: Float64[Array, "R 4"], gt_boxes: Float64[Array, "R 4"]) -> Float64[Array, "R 4"]:
     """Regression targets that move each proposal onto its object.

@@ -16,8 +16,6 @@ import numpy as np
 from rcnn_dist.errors import ClusterError
 from rcnn_dist.runtime.dispatch import Dispatcher, Job
 
-__all__ = ["Fleet", "Outcome", "Recorded", "recorded", "simulate"]
-
 
 @dataclass(frozen=True, slots=True)
 class Fleet:

@@ -16,6 +16,8 @@ from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.trained import TrainedRun
 from rcnn_dist.store import files
 
+__all__ = ["PhotoDetections", "PhotoDetector", "find_photos", "read_photo"]
+
 
 def find_photos(places: Sequence[str]) -> list[str]:
     """Urls of photographs: files as they are named, and all images below folders, sorted; each once.

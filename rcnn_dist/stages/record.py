@@ -10,6 +10,8 @@ from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import MANIFEST, read_signed, write_signed
 
+__all__ = ["features_folder"]
+
 RECORD = "run.json"
 CONFIG = "config.yaml"
 

@@ -15,6 +15,8 @@ from rcnn_dist.stages.models import read_models_manifest
 from rcnn_dist.stages.record import read_config, read_record
 from rcnn_dist.store import files
 
+__all__ = ["TrainedRun", "open_trained", "scores_at_precision"]
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:

@@ -18,6 +18,8 @@ from rcnn_dist.store.schema import DETECTIONS, decode_matrix
 from rcnn_dist.store.shards import open_shard, read_markers, read_table
 from rcnn_dist.store.tables import boxes_of
 
+__all__ = ["ALL", "RegionShards", "Regions", "find_regions", "matrix", "region_parts", "stream_part", "stream_regions"]
+
 
 @dataclass(frozen=True, slots=True)
 class Regions:
