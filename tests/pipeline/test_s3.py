@@ -8,8 +8,10 @@ import fsspec
 import pytest
 
 from rcnn_dist import driver
+from rcnn_dist.config import load_config
+from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
 from rcnn_dist.errors import DamagedFileError, StoreError
-from rcnn_dist.stages import extract
+from rcnn_dist.stages import class_weights, extract
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
 from rcnn_dist.store import files
@@ -72,6 +74,27 @@ def test_a_whole_run_on_s3_has_the_bytes_of_a_local_one(s3, config, expected, tm
     found = verify_run(run.run.dir)
     assert (found.damaged, found.unfinished, found.digest) == ([], [], whole(config, expected, tmp_path))
     assert b"<html" in files.read_bytes("s3://bucket/whole/report/index.html")
+
+
+def test_the_ilsvrc_job_on_s3_has_the_bytes_of_a_local_one(s3, tmp_path, monkeypatch):
+    """Its halves of val, its submission and the scaling of its classes, too."""
+    monkeypatch.setattr(class_weights, "_CACHE", tmp_path / "node")
+    generate_ilsvrc(str(tmp_path / "data"), IlsvrcShapesParams(classes=3, val=8, test=1, positive=1))
+    settings = [f"data.root={tmp_path / 'data'}", "runtime.executor=in_process", "data.train=val1+train1", "run.shard_images=4"]
+    settings += ["extract.max_proposals=20", "mining.max_images=3", "scaling.classes=[3,1500]", "scaling.weights_gb=0.005"]
+    places = (str(tmp_path / "local"), "s3://bucket/ilsvrc")
+    for place in places:
+        driver.run_stages(load_config("configs/ilsvrc2013_shapes.yaml", [*settings, f"run.dir={place}"]))
+    local, remote = (verify_run(place) for place in places)
+    assert (remote.damaged, remote.unfinished, remote.digest) == ([], [], local.digest)
+    for name in ("evaluation/submission.txt", "lists/seed3/val1.txt", "lists/seed3/val2.txt"):
+        assert files.read_bytes(f"{places[1]}/{name}") == files.read_bytes(f"{places[0]}/{name}")
+    scaled, expected = (json.loads(files.read_bytes(f"{place}/scaling/scaling.json")) for place in places)
+    assert scaled["equal"] and [row["detections_sha256"] for row in scaled["rows"]] == [
+        row["detections_sha256"] for row in expected["rows"]
+    ]
+    assert b"More classes" in files.read_bytes(f"{places[1]}/report/index.html")
+    assert not (tmp_path / "node").exists(), "weights are scratch"
 
 
 def test_ray_workers_on_s3_write_the_bytes_of_a_local_run(s3, config, expected, tmp_path, monkeypatch):
