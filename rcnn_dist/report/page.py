@@ -46,7 +46,8 @@ def render_report(data: ReportData) -> str:
     Raises:
         ValueError: an example's picture is neither PNG nor JPEG; the message names its image.
     """
-    variants = [name for name in _VARIANTS if name in data.ap] + sorted(data.ap.keys() - set(_VARIANTS))
+    variants = [name for name in dict.fromkeys((data.variant, *_VARIANTS)) if name in data.ap]
+    variants += sorted(data.ap.keys() - set(variants))
     ap = {variant: [data.ap[variant].get(name, math.nan) for name in data.classes] for variant in variants}
     phases = [stage.phases for stage in data.stages]
     return render_page(
@@ -54,6 +55,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         ap=ap,
         mean_ap={variant: _mean(values) for variant, values in ap.items()},
+        median_ap={variant: _median(values) for variant, values in ap.items()},
         without_objects=sum(all(math.isnan(values[k]) for values in ap.values()) for k in range(len(data.classes))) if ap else 0,
         score_range=_score_range(data),
         box_plot=plot_ap_boxes(_boxes(data, ap)) if len(data.classes) >= _BOX_CLASSES and ap else None,
@@ -88,6 +90,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "duration": format_duration,
         "percent": lambda value: "–" if math.isnan(value) else f"{100 * value:.1f}",
+        "median": _median,
         "figures": lambda value, digits: "–" if math.isnan(value) else f"{value:.{digits}g}",
         "sortable": lambda value: "" if math.isnan(value) else f"{value:.12g}",
         "svg_uri": lambda svg: _data_uri("image/svg+xml", svg.encode("utf-8", "replace")),
@@ -102,6 +105,11 @@ def _environment() -> jinja2.Environment:
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+def _median(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
 
 
 def _plot_curve(curve: Curve | None) -> str:
@@ -135,9 +143,10 @@ def _plot_refits(refits: list[Refit]) -> str:
 
 
 def _boxes(data: ReportData, ap: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Label -> AP of the classes in percent, this run's first variant on top."""
-    own = {f"{OWN}, {variant}": [100 * value for value in values] for variant, values in ap.items()}
-    return own | {f"{row.method} ({row.source})": list(row.values.values()) or [row.mean] for row in data.published}
+    """Label -> AP of the classes in percent: this run's first variant, with and without regression, then what was published."""
+    first = next(iter(ap))
+    own = {f"{OWN}, {name}": [100 * value for value in values] for name, values in ap.items() if name.startswith(first)}
+    return own | {f"{row.method} ({row.source.split(',')[0]})": list(row.values.values()) or [row.mean] for row in data.published}
 
 
 def _score_range(data: ReportData) -> tuple[float, float]:

@@ -94,10 +94,10 @@ OWN = "this run"  # how the labels of a run's own boxes begin
 def plot_ap_boxes(rows: Mapping[str, Sequence[float]]) -> str:
     """The spread of AP over the classes (percent), a box from quartile to quartile for each row, whiskers to the extremes.
 
-    Classes without AP (NaN) count in no box.
+    Classes without AP (NaN) count in no box. A row of one number, such as a mean without its classes, is a diamond alone.
     """
     known = {label: [value for value in values if not np.isnan(value)] for label, values in rows.items()}
-    shown = {short_label(label, 34): values for label, values in known.items() if values}
+    shown = {short_label(label, 36): values for label, values in known.items() if values}
     figure, axes = bars(list(shown))
     figure.set_figwidth(6.4)
     left, (_, bottom, _, height) = 0.02 + 0.0125 * max(len(label) for label in shown), axes.get_position().bounds
@@ -108,8 +108,11 @@ def plot_ap_boxes(rows: Mapping[str, Sequence[float]]) -> str:
         showmeans=True, manage_ticks=False, medianprops={"color": INK, "linewidth": 1.6},
         meanprops={"marker": "D", "markerfacecolor": ORANGE, "markeredgecolor": INK, "markersize": 4}, **styles,
     )  # fmt: skip
-    for label, box in zip(shown, found["boxes"], strict=True):
-        box.set_facecolor(SKY if label.startswith(OWN) else "none")
+    for row, (label, values) in enumerate(shown.items()):
+        found["boxes"][row].set_facecolor(SKY if label.startswith(OWN) else "none")
+        pair = slice(2 * row, 2 * row + 2)
+        for artist in (found["boxes"][row], found["medians"][row], *found["whiskers"][pair], *found["caps"][pair]):
+            artist.set_visible(len(values) > 1)
     axes.set(xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter())
     return to_svg(figure)

@@ -129,7 +129,8 @@ class ReportData:
     """Everything the page shows.
 
     `ap` maps a variant (voc07, area, coco, ilsvrc) to the AP of each class in [0, 1], NaN for a class without objects; it is empty where
-    the test set has no annotations, as `errors` is. `n_objects` counts the objects that the evaluation looked for.
+    the test set has no annotations, as `errors` is. `variant` is the one that the page begins with, the run's own. `n_objects` counts the
+    objects that the evaluation looked for.
     """
 
     title: str
@@ -150,3 +151,4 @@ class ReportData:
     published: tuple[PublishedRow, ...]
     errors: Mapping[str, Any]  # what evaluation/errors.json holds
     scaling: Mapping[str, Any] = field(default_factory=dict)  # what scaling/scaling.json holds
+    variant: str = "voc07"

@@ -69,6 +69,7 @@ def report_data(run: Run) -> ReportData:
         published=published_rows(data_name, run.classes),
         errors=analyse_errors(run, found),
         scaling=_scaling(run),
+        variant=run.config.evaluate.variant,
     )
 
 

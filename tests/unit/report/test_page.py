@@ -203,13 +203,18 @@ def test_equal_data_give_equal_text_whatever_the_order_of_dictionaries(plain):
     assert render_report(turned) == plain == render_report(make())
 
 
+def test_the_run_s_own_variant_comes_first():
+    heads = {variant: section(render_report(replace(make(), variant=variant)), "overview")[:40] for variant in ("area", "coco")}
+    assert "mAP (area)" in heads["area"] and "mAP (voc07)" in heads["coco"], "where the run's own is not there, the first"
+
+
 def test_hand_example_of_numbers(plain):
     assert "mAP (voc07) 75.0 % mean of 2 classes mAP (area) 50.0 % mean of 2 classes" in section(plain, "overview")
     assert "Objects 2,400" in section(plain, "overview")
     assert "Images 30" in section(plain, "overview")
     assert "Total time 1 min 02 s 2 stages" in section(plain, "overview")
-    assert "apple 1,200 75.0 50.0 pear 1,200 75.0 50.0 Mean 75.0 50.0" in section(plain, "ap")
-    assert "This run voc07 75.0 75.0 75.0 This run area 50.0 50.0 50.0 plain Table 9 58.4 58.4 58.4" in section(plain, "ap")
+    assert "apple 1,200 75.0 50.0 pear 1,200 75.0 50.0 Mean 75.0 50.0 Median 75.0 50.0" in section(plain, "ap")
+    assert "This run voc07 75.0 75.0 75.0 75.0 This run area 50.0 50.0 50.0 50.0 plain Table 9 58.4 58.4 58.4 58.4" in section(plain, "ap")
     assert "apple 2 4 7 4,500 200 4,000 0.5 0.50 s" in section(plain, "mining"), "a row per class"
     assert "apple 1 900 1,000 100 0.5 0.25 s apple 4 3,600 4,000 100 0.5 0.25 s" in section(plain, "mining"), "a row per refit"
     assert "plain 1 min 01 s 30 0.492 2 1 2.00 s 1.00 s 3.00 s evaluate 0.50 s 0 – 1 0 – – –" in section(plain, "time")

@@ -126,6 +126,14 @@ def test_boxes_have_a_row_for_each_that_has_a_class():
     assert "this run, voc07" in drawn and "R-CNN fc7 (Table 2, voc07)" in drawn and "nothing" not in drawn
 
 
+def test_a_mean_without_its_classes_is_no_box():
+    def lines(values):
+        return len(list(ElementTree.fromstring(plot_ap_boxes({"a": values})).iter("{http://www.w3.org/2000/svg}path")))
+
+    many, alone = lines([1.0, 2.0, 3.0]), lines([2.0])
+    assert many - alone == 6, "box, median, two whiskers and two caps"
+
+
 def test_long_legends_wrap_and_make_the_figure_higher():
     def height(variants):
         svg = plot_average_precision(["a"], {variant: [0.5] for variant in variants})
