@@ -53,9 +53,10 @@ def _lines(found: dict[str, Any]) -> list[str]:
         how = "counted" if c["exact"] else "published sizes"
         images = f"{split}: {c['images']} images ({c['searched']} searched), {c['objects']} objects"
         out.append(f"{images}, {found['regions'][split]} regions; {how}")
-    stored = found["bytes"]
-    out.append(f"proposals: {stored['proposals'] / 1e9:.3f} GB before compression")
-    out += [f"features of {split}: {value / 1e9:.3f} GB before compression" for split, value in stored["features"].items()]
+    rows, stored = found["row_bytes"], found["file_bytes"]
+    tables = {"proposals": (rows["proposals"], stored["proposals"])}
+    tables |= {f"features of {split}": (value, stored["features"][split]) for split, value in rows["features"].items()}
+    out += [f"{name}: {before / 1e9:.3f} GB, {after / 1e9:.3f} GB in compressed files" for name, (before, after) in tables.items()]
     out += [f"{name:>9}: {hours:.3f} h" for name, hours in found["hours"].items()]
     out += [f"memory of {what}: {value:.0f} MB at most" for what, value in found["peak_memory_mb"].items()]
     return out

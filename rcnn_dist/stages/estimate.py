@@ -1,7 +1,8 @@
 """What a run will cost, before it starts: images, regions, bytes, hours per stage, memory of a node.
 
 Counts come from the data set where it lies here, else from the published sizes of ILSVRC2013. Seconds come from rates that are measured
-on this machine in a moment, or given.
+on this machine in a moment, or given. Bytes of a table are told twice: those of its rows as they are, which follow from the counts, and
+those of the files, if all rows compress as those of the first image here do.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_dist.arrays import Array
 from rcnn_dist.classify.linear_svm import fit_svm
 from rcnn_dist.config import RunConfig
 from rcnn_dist.data.ilsvrc_lists import N_CLASSES, TrainPart, parse_set
@@ -21,6 +23,9 @@ from rcnn_dist.detect.detector import score_regions
 from rcnn_dist.errors import BadAnnotationError, ConfigError
 from rcnn_dist.stages.proposal_sources import search
 from rcnn_dist.stages.run import Run
+from rcnn_dist.store import schema
+from rcnn_dist.store.shards import stored_bytes
+from rcnn_dist.store.tables import box_columns, make_table
 
 # Paper, §4.1 and §4.2; fact sheet §13: images, objects per image of val and train, and proposals per image at width 500.
 SIZES = {"val": 20_121, "val1": 9_887, "val2": 9_917, "val-blacklist": 19_804, "test": 40_152, "train": 395_909}
@@ -47,13 +52,15 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds of one core, or of one GPU where regions are forwarded on one."""
+    """Seconds of one core, or of one GPU where regions are forwarded on one, and bytes of a row in a compressed file."""
 
     decode_s: float  # an image
     propose_s: float  # an image
     region_s: float  # a region: warp and forward
     score_s: float  # a region for one class
     refit_s: float  # a class
+    proposal_bytes: float
+    region_bytes: float
     evaluate_s: float = 0.05  # a class; this and the next three were measured with 200 classes on 2 busy cores
     page_s: float = 0.27  # a class in the report
     task_s: float = 0.02  # a task of Ray's that does nothing
@@ -115,15 +122,30 @@ def measure_rates(config: RunConfig, n_classes: int, images: list[bytes], propos
     features = rng.standard_normal((_FITTED_ROWS, size), dtype=np.float32)
     halves = features.astype(np.float16)
     weights, biases = np.zeros((n_classes, size), np.float32), np.zeros(n_classes, np.float32)
-    extractor.extract(pictures[0], boxes)
+    stored = extractor.extract(pictures[0], boxes)
     rates = Rates(
         _seconds(lambda: [decode_image(data) for data in images]) / len(images),
         _seconds(lambda: [search(picture, config.proposals) for picture in pictures]) / len(pictures),
         _seconds(lambda: extractor.extract(pictures[0], boxes)) / len(boxes),
         _seconds(lambda: score_regions(features, weights, biases)) / len(features) / n_classes,
         _seconds(lambda: fit_svm(halves[:10], halves[10:], config.classify, 20 / math.sqrt(size), np.zeros(len(halves)))),
+        *_row_bytes(pictures[0], search(pictures[0], config.proposals), boxes, stored),
     )
     return rates, extractor.layer_sizes
+
+
+def _row_bytes(picture: Array, proposals: Array, boxes: Array, features: dict[str, Array]) -> tuple[float, float]:
+    """Bytes of a row of proposals and of a row of features in their files."""
+
+    def columns(rows: Array) -> dict[str, Any]:
+        size = {"width": np.full(len(rows), picture.shape[1]), "height": np.full(len(rows), picture.shape[0])}
+        return {"image_id": ["a"] * len(rows), "region": np.arange(len(rows)), **size, **box_columns(rows)}
+
+    nothing = {"is_ground_truth": np.zeros(len(boxes), bool), "gt_class": [None] * len(boxes), "gt_iou": np.zeros(len(boxes))}
+    table = schema.features_schema({layer: rows.shape[1] for layer, rows in features.items()})
+    proposed = make_table(schema.PROPOSALS, columns(proposals))
+    regions = make_table(table, {**columns(boxes), **nothing, **features})
+    return stored_bytes(proposed) / len(proposals), stored_bytes(regions, tuple(features)) / len(boxes)
 
 
 def sample_images(run: Run) -> list[bytes]:
@@ -170,7 +192,11 @@ def estimate(run: Run, fleet: Fleet, rates: Rates, layers: dict[str, int], n_cla
     return {
         "splits": {split: asdict(counts) for split, counts in splits.items()},
         "regions": regions,
-        "bytes": {"proposals": searched * per_image * _PROPOSAL_BYTES, "features": stored},
+        "row_bytes": {"proposals": searched * per_image * _PROPOSAL_BYTES, "features": stored},
+        "file_bytes": {
+            "proposals": round(searched * per_image * rates.proposal_bytes),
+            "features": {split: round(regions[split] * rates.region_bytes) for split in stored},
+        },
         "hours": {name: value / 3600 for name, value in seconds.items()} | {"all": sum(seconds.values()) / 3600},
         "peak_memory_mb": {
             "an extracting worker": 900 + 3 * used * sum(layers.values()) * 4 / 1e6,

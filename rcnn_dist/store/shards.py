@@ -35,10 +35,10 @@ def part_name(index: int) -> str:
 class ShardWriter:
     """Collects the tables of one shard image by image; one row group per image, neighbours under 256 rows share one."""
 
-    def __init__(self, path: Path, schema: pa.Schema, layers: Sequence[str]) -> None:
+    def __init__(self, target: Path | io.BytesIO, schema: pa.Schema, layers: Sequence[str]) -> None:
         self._schema = schema
         self._writer = pq.ParquetWriter(
-            path,
+            target,
             schema,
             compression="zstd",
             compression_level=1,
@@ -122,6 +122,18 @@ def write_shard(
                 finished=round(time.time(), 3),
             ),
         )
+
+
+def stored_bytes(rows: pa.Table, layers: Sequence[str] = ()) -> int:
+    """What rows add to the size of a shard, compressed."""
+    sizes = []
+    for table in (rows, rows.slice(0, 0)):
+        stream = io.BytesIO()
+        writer = ShardWriter(stream, table.schema, layers)
+        writer.add("", table)
+        writer.close()
+        sizes.append(len(stream.getvalue()))
+    return sizes[0] - sizes[1]
 
 
 @contextmanager

@@ -183,14 +183,14 @@ def test_scale_without_stored_features_is_refused(run):
 
 
 def test_an_estimate_counts_what_the_run_then_has(run):
-    rates = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1.0)
+    rates = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1.0, 8.0, 1000.0)
     found = estimate.estimate(run, estimate.Fleet(0, 2), rates, {"pool5": 1024}, N_CLASSES, 2403)
     for split in ("train", "test"):
         manifest = read_signed(f"{extract.folder(run)}/{split}/_manifest.json")
         assert found["splits"][split]["images"] == manifest["images"] and found["splits"][split]["exact"]
         assert found["regions"][split] == manifest["rows"]
         layer = sum(len(t["pool5"]) * 2048 for m in manifest["parts"] for _, t in read_images(f"{extract.folder(run)}/{split}", m["part"]))
-        assert found["bytes"]["features"][split] == layer + 45 * manifest["rows"], "values of the layer, and 45 bytes a row"
+        assert found["row_bytes"]["features"][split] == layer + 45 * manifest["rows"], "values of the layer, and 45 bytes a row"
     assert set(found["hours"]) == {*run.config.run.stages, "all"}
     assert found["hours"]["all"] == pytest.approx(sum(hours for name, hours in found["hours"].items() if name != "all"))
 
@@ -207,6 +207,9 @@ def test_an_estimate_without_data_takes_the_published_sizes():
 def test_rates_are_measured_on_a_picture(run):
     rates, layers = estimate.measure_rates(run.config, N_CLASSES, estimate.sample_images(run)[:1], 32)
     assert layers == {"pool5": 1024} and min(rates.propose_s, rates.region_s, rates.score_s, rates.refit_s, rates.decode_s) > 0
+    for folder, row_bytes in ((propose.folder(run), rates.proposal_bytes), (extract.folder(run), rates.region_bytes)):
+        markers = read_markers(f"{folder}/test")
+        assert row_bytes == pytest.approx(sum(m.bytes for m in markers) / sum(m.rows for m in markers), rel=0.5), "in files"
 
 
 def test_fine_tuning_may_learn_from_a_part_of_the_training_images(run):
