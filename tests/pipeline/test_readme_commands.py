@@ -1,10 +1,10 @@
-"""Every command line of the README and of deploy/README.md is one that the programs understand; runs are tried with --dry-run."""
+"""Command lines of the README, of deploy/README.md and of the configurations' headers are understood; runs are tried with --dry-run."""
 
 import csv
 import json
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -13,22 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer.main
+import yaml
 
-from rcnn_dist.cli import app, run_config
-from rcnn_dist.config import load_config
+from rcnn_dist.cli import app, guarded
 from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
 from rcnn_dist.driver import find_config
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [block for page in PAGES for language, block in FENCE.findall(page.read_text()) if not language]
-LINES = sorted({line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()})
+CONFIGS = [*(ROOT / "configs").rglob("*.yaml")]
+HEADERS = [path.read_text().partition("\n")[0].removeprefix("# ") for path in CONFIGS]
+LINES = sorted({line.split("  #")[0].strip() for text in (*BLOCKS, *HEADERS) for line in text.splitlines()})
 PROGRAM = re.compile(r"^(?:ray job submit .*?-- )?(rcnn-dist|python jobs/(?!benchmark)\w+\.py)\s")
 COMMANDS = [line for line in LINES if PROGRAM.match(line)]
-RUNS = [
-    line for line in COMMANDS if re.search(r"rcnn-dist run |jobs/(voc|extract_features)\.py", line) and not re.search("/seg_|ilsvrc", line)
-]
+RUNS = [line for line in COMMANDS if re.search(r"rcnn-dist run |jobs/(?!scale_classes)", line)]
+MEASURED = re.findall(r"jobs/benchmark\.py\s[^`#\n]+", README)
 
 
 def words_of(line):
@@ -36,9 +38,18 @@ def words_of(line):
     return shlex.split(line.partition(" -- ")[2] if line.startswith("ray job submit") else line)
 
 
+def run_program(path, *arguments):
+    """A file of jobs/ as its command line runs it, in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", [path, *arguments])
+        runpy.run_path(str(ROOT / path), run_name="__main__")
+    return ended.value.code
+
+
 def test_there_are_lines_of_each_kind():
-    assert len(COMMANDS) >= 25
-    assert len(RUNS) >= 12
+    assert len(COMMANDS) >= 60
+    assert len(RUNS) >= 40
+    assert len(MEASURED) >= 10
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "jobs/" not in line])
@@ -54,11 +65,20 @@ def test_the_command_line_is_understood(line):
 
 
 @pytest.mark.parametrize("name", sorted({words_of(line)[1] for line in COMMANDS if "jobs/" in line}))
-def test_jobs_have_the_options_that_are_named(name):
-    usage = subprocess.run([sys.executable, name, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def test_jobs_have_the_options_that_are_named(name, capsys):
+    assert run_program(name, "--help") == 0
+    usage = capsys.readouterr().out
     for line in COMMANDS:
         if name in line:
             assert {word for word in words_of(line) if word.startswith("--")} <= set(re.findall(r"--[\w-]+", usage))
+
+
+def test_benchmarks_are_asked_for_as_they_understand():
+    command = typer.main.get_command(runpy.run_path(str(ROOT / "jobs" / "benchmark.py"))["app"])
+    context = command.make_context("benchmark", [], resilient_parsing=True)
+    for line in MEASURED:
+        name, *words = shlex.split(line)[1:]
+        command.commands[name].make_context(name, words, parent=context)
 
 
 @pytest.fixture(scope="module")
@@ -77,30 +97,50 @@ def roots(shapes_root, tmp_path_factory):
         (folder / f"pets/annotations/instances_{name}.json").write_text(json.dumps(content))
         with (folder / f"pets/{name}.csv").open("w") as file:
             csv.writer(file).writerows([["image", "x1", "y1", "x2", "y2", "class"], *([path.name, 1, 1, 9, 9, "pet"] for path in paths)])
-    voc = str(shapes_root)
-    images_folder = f"{voc}/VOC2007/JPEGImages"
-    pets = str(folder / "pets")
-    lists = {"list": str(folder / "list.txt"), "parquet": str(folder / "urls.parquet")}
+    voc = folder / "devkit"
+    voc.mkdir()
+    for year in ("VOC2007", "VOC2010", "VOC2011", "VOC2012"):
+        (voc / year).symlink_to(shapes_root / "VOC2007")
+    for image_set in ("train", "val", "trainval", "test"):
+        (folder / "labelled" / image_set / "disc").mkdir(parents=True)
+        (folder / "labelled" / image_set / "disc" / images[0].name).symlink_to(images[0])
     generate_ilsvrc(str(folder / "ilsvrc"), IlsvrcShapesParams(classes=2, val=8, test=1, positive=1))
-    lists["ilsvrc2013"] = str(folder / "ilsvrc")
-    return {"voc": voc, "coco": pets, "csv": pets, "folder": images_folder, **lists}
+    return {
+        "voc": voc,
+        "coco": folder / "pets",
+        "csv": folder / "pets",
+        "folder": images[0].parent,
+        "list": folder / "list.txt",
+        "parquet": folder / "urls.parquet",
+        "ilsvrc2013": folder / "ilsvrc",
+        "labelled": folder / "labelled",
+    }
 
 
 @pytest.mark.parametrize("line", RUNS)
 def test_the_run_could_begin(line, roots, tmp_path, monkeypatch, capsys):
+    """With the data of its layout, and random weights in place of those that only users have."""
     monkeypatch.chdir(ROOT)
-    words = words_of(line)
-    options = dict(pairwise(words))
-    job = re.search(r"jobs/(\w+)\.py", line)
-    config = options.get("--config") or next((word for word in words if word.endswith(".yaml")), None)
-    if config is None:
-        (config,) = re.findall(r'"(configs/\w+\.yaml)"', (ROOT / job.group()).read_text())
-    settings = [value for option, value in pairwise(words) if option == "--set"]
-    layout = load_config(find_config(config), settings).data.layout
-    network = [] if "lite" in Path(find_config(config)).read_text() else ["network.weights=null"]  # weights that only users have
-    own_halves = ["data.lists=null"] if "data.lists" in line else []
-    classes = ["train.classes=[striped_disc]"] if "train.classes" in line else []
-    replaced = [f"data.root={roots[layout]}", f"run.dir={tmp_path}/run", *network, *classes, *own_halves]
-    run_config(config, [*settings, *replaced], options.get("--stages"), dry_run=True)
-    assert f"{tmp_path}/run: a dry run, nothing is written" in capsys.readouterr().out
+    program, *words = words_of(line)
+    named = [word for word in words if word.endswith(".yaml")]
+    config = find_config(named[0] if named else re.findall(r"configs/\w+\.yaml", (ROOT / words[0]).read_text())[-1])
+    settings = dict(value.split("=", 1) for option, value in pairwise(words) if option == "--set")
+    layout = settings.get("data.layout", "labelled" if "pretrain" in line else layout_of(config))
+    replaced = {"data.root": roots[layout], "run.dir": tmp_path / "run"}
+    replaced |= {"network.weights": "null"} if "lite" not in Path(config).read_text() else {}
+    replaced |= dict.fromkeys({"data.lists", "data.sbd", "network.finetuned"} & set(settings), "null")
+    replaced |= {"data.train": "trainval"} if "data.sbd" in settings else {}
+    replaced |= {"train.classes": "[striped_disc]"} if "train.classes" in settings else {}
+    words += [word for key, value in replaced.items() for word in ("--set", f"{key}={value}")] + ["--dry-run"]
+    code = guarded(lambda: app(words)) if program == "rcnn-dist" else run_program(*words)
+    told = capsys.readouterr()
+    assert code in (0, None), told.err
+    assert re.search(f"{tmp_path}/run: a dry run, nothing is written|stages are shared|^pretrain: 0/", told.out)
     assert not (tmp_path / "run").exists()
+
+
+def layout_of(config):
+    tree = yaml.safe_load(Path(config).read_text())
+    if "base" in tree:
+        return layout_of(Path(config).parent / tree["base"])
+    return tree.get("data", {}).get("layout", "voc")
