@@ -1,3 +1,7 @@
+import runpy
+import sys
+from pathlib import Path
+
 import pytest
 
 from rcnn_dist import driver
@@ -12,6 +16,19 @@ def shapes_root(tmp_path_factory):
     params = ShapesParams(images={"train": 12, "test": 4}, classes=("striped_disc", "dotted_triangle"), max_size=(260, 200))
     generate_shapes(str(root), params)
     return root
+
+
+@pytest.fixture
+def run_job(monkeypatch):
+    """Runs a file of jobs/ as its command line does, in this process; gives its exit code."""
+
+    def run(path, *arguments):
+        monkeypatch.setattr(sys, "argv", [path, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(Path(__file__).parents[2] / path), run_name="__main__")
+        return ended.value.code
+
+    return run
 
 
 @pytest.fixture

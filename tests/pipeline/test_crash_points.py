@@ -155,14 +155,14 @@ def test_a_run_that_dies_again_and_again_ends_too(config_at, undisturbed, fast, 
 
 
 class Faulty:
-    """Storage of which every twentieth call fails, before or after it took effect."""
+    """Storage of which a share of the calls fails, before or after it took effect."""
 
-    def __init__(self, monkeypatch, seed, below=""):
-        self.random, self.below, self.failed = random.Random(seed), below, 0
+    def __init__(self, monkeypatch, seed, below="", share=0.05):
+        self.random, self.below, self.share, self.failed = random.Random(seed), below, share, 0
         monkeypatch.setattr(files, "_perform", self.perform)
 
     def perform(self, url, operation):
-        fails = url.startswith(self.below) and self.random.random() < 0.05
+        fails = url.startswith(self.below) and self.random.random() < self.share
         if fails and self.random.random() < 0.5:
             self.failed += 1
             raise OSError(errno.EIO, "Input/output error")
@@ -187,7 +187,7 @@ def test_without_further_attempts_such_a_run_stops_with_an_error_and_goes_on(con
     config, stops = config_at(tmp_path / "run"), 0
     monkeypatch.setattr(files, "WAITS_S", ())
     with monkeypatch.context() as patch:
-        Faulty(patch, 5, below=config.run.dir)  # an image that cannot be read is a failed image
+        Faulty(patch, 5, below=config.run.dir, share=0.02)  # an image that cannot be read is a failed image
         while True:
             try:
                 driver.run_stages(config, STAGES)

@@ -1,7 +1,5 @@
 """`--dry-run`: tells what is done and what is left, and touches nothing."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,11 +62,10 @@ def test_what_the_run_would_refuse_is_refused(small_config):
 
 
 @pytest.mark.parametrize("job", ["voc.py", "extract_features.py", "ilsvrc2013.py", "segment_voc.py"])
-def test_jobs_have_it_too(job, shapes_root, tmp_path):
+def test_jobs_have_it_too(job, run_job, shapes_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
     values = ["data.layout=folder", f"data.root={shapes_root}/VOC2007/JPEGImages", "data.train=all", "data.test=null"]
     values += [f"run.dir={tmp_path}/run", "run.stages=[propose]"]
-    settings = [word for value in values for word in ("--set", value)]
-    found = subprocess.run([sys.executable, f"jobs/{job}", "--dry-run", *settings], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert "propose train: 0/1 shards, to do: 16 images" in found.stdout
+    assert run_job(f"jobs/{job}", "--dry-run", *(word for value in values for word in ("--set", value))) == 0
+    assert "propose train: 0/1 shards, to do: 16 images" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()

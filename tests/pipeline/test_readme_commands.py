@@ -5,7 +5,6 @@ import json
 import re
 import runpy
 import shlex
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,14 +37,6 @@ def words_of(line):
     return shlex.split(line.partition(" -- ")[2] if line.startswith("ray job submit") else line)
 
 
-def run_program(path, *arguments):
-    """A file of jobs/ as its command line runs it, in this process; its exit code."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", [path, *arguments])
-        runpy.run_path(str(ROOT / path), run_name="__main__")
-    return ended.value.code
-
-
 def test_there_are_lines_of_each_kind():
     assert len(COMMANDS) >= 60
     assert len(RUNS) >= 40
@@ -65,8 +56,8 @@ def test_the_command_line_is_understood(line):
 
 
 @pytest.mark.parametrize("name", sorted({words_of(line)[1] for line in COMMANDS if "jobs/" in line}))
-def test_jobs_have_the_options_that_are_named(name, capsys):
-    assert run_program(name, "--help") == 0
+def test_jobs_have_the_options_that_are_named(name, run_job, capsys):
+    assert run_job(name, "--help") == 0
     usage = capsys.readouterr().out
     for line in COMMANDS:
         if name in line:
@@ -118,7 +109,7 @@ def roots(shapes_root, tmp_path_factory):
 
 
 @pytest.mark.parametrize("line", RUNS)
-def test_the_run_could_begin(line, roots, tmp_path, monkeypatch, capsys):
+def test_the_run_could_begin(line, roots, run_job, tmp_path, monkeypatch, capsys):
     """With the data of its layout, and random weights in place of those that only users have."""
     monkeypatch.chdir(ROOT)
     program, *words = words_of(line)
@@ -132,7 +123,7 @@ def test_the_run_could_begin(line, roots, tmp_path, monkeypatch, capsys):
     replaced |= {"data.train": "trainval"} if "data.sbd" in settings else {}
     replaced |= {"train.classes": "[striped_disc]"} if "train.classes" in settings else {}
     words += [word for key, value in replaced.items() for word in ("--set", f"{key}={value}")] + ["--dry-run"]
-    code = guarded(lambda: app(words)) if program == "rcnn-dist" else run_program(*words)
+    code = guarded(lambda: app(words)) if program == "rcnn-dist" else run_job(*words)
     told = capsys.readouterr()
     assert code in (0, None), told.err
     assert re.search(f"{tmp_path}/run: a dry run, nothing is written|stages are shared|^pretrain: 0/", told.out)
