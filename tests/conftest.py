@@ -1,6 +1,8 @@
-"""Where tests find recorded inputs and outputs."""
+"""Where tests find recorded inputs and outputs, and how their process ends."""
 
+import atexit
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,22 @@ SHARED = Path(os.environ.get("RCNN_SHARED_DIR", REPOSITORY.parent / "shared"))
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+_STATUS = pytest.StashKey[int]()
+
 Golden = dict[str, np.ndarray]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the process here, with its status: in the teardown behind it the native threads of all that was started have crashed."""
+    if sys.modules.get("ray") and _STATUS in config.stash:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[_STATUS])
 
 
 @pytest.fixture(scope="session")
