@@ -42,5 +42,7 @@ def plot_scaling(scaling: Mapping[str, Any]) -> str:
         axes.plot(counts, values, color=colour, marker="o", markersize=3, label=step)
     for claim, marker in zip(CLAIMS, "sD^", strict=True):
         axes.plot([claim.classes], [claim.seconds], marker, color=INK, markerfacecolor="none", label=claim.who)
+    axes.xaxis.set_major_formatter("{x:,.0f}")  # powers of ten would be formulas
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return to_svg(figure)
