@@ -11,6 +11,7 @@ def estimate(
     config: Annotated[str, typer.Argument(help="A YAML file; those that come with the package are found by their name.")],
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of the cluster.")] = 0,
     cpus: Annotated[int, typer.Option(min=1, help="Its CPU cores.")] = 2,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines that these are spread over.")] = 1,
     proposals: Annotated[int | None, typer.Option(min=1, help="Of an image; 2403 if not given, as the paper counts on ILSVRC2013.")] = None,
     regions_per_s: Annotated[float | None, typer.Option(min=0.001, help="Of a GPU or core; measured here if not given.")] = None,
     images_per_s: Annotated[float | None, typer.Option(min=0.001, help="That a core searches; measured here if not given.")] = None,
@@ -41,13 +42,13 @@ def estimate(
         rates = replace(rates, region_s=1 / regions_per_s)
     if images_per_s:
         rates = replace(rates, propose_s=1 / images_per_s)
-    found = stage.estimate(run, stage.Fleet(gpus, cpus), rates, layers, n_classes, per_image) | {"rates": asdict(rates)}
+    found = stage.estimate(run, stage.Fleet(gpus, cpus, nodes), rates, layers, n_classes, per_image) | {"rates": asdict(rates)}
     print(json.dumps(found, indent=1) if as_json else "\n".join(_lines(found)))
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
     assumed = found["assumed"]
-    fleet = f"{assumed['gpus']} GPUs, {assumed['cpus']} cores"
+    fleet = f"{assumed['gpus']} GPUs, {assumed['cpus']} cores, nodes: {assumed['nodes']}"
     out = [f"{fleet}, {assumed['classes']} classes, {assumed['proposals_per_image']} proposals per image"]
     for split, c in found["splits"].items():
         how = "counted" if c["exact"] else "published sizes"

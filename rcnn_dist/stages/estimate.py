@@ -37,6 +37,7 @@ _PROPOSAL_BYTES = 32  # of a row of proposals
 _REFITS = 3  # of a class: after the first wave, after the last, and one between
 _FITTED_ROWS = 600  # of the measured refit
 _READ_MB_S = 100  # of one core: features read, decoded and labelled
+_PROCESS_MB = {"extract": 900, "train": 400, "driver": 800}  # with libraries; the last with Ray's own processes
 _TRAINING = 3  # a step of fine-tuning, in forwards
 
 
@@ -61,6 +62,7 @@ class Rates:
     refit_s: float  # a class
     proposal_bytes: float
     region_bytes: float
+    network_bytes: float  # in memory
     evaluate_s: float = 0.05  # a class; this and the next three were measured with 200 classes on 2 busy cores
     page_s: float = 0.27  # a class in the report
     task_s: float = 0.02  # a task of Ray's that does nothing
@@ -71,6 +73,7 @@ class Rates:
 class Fleet:
     gpus: int
     cpus: int
+    nodes: int = 1
 
 
 def count_split(run: Run, split: str) -> SplitCounts:
@@ -130,6 +133,7 @@ def measure_rates(config: RunConfig, n_classes: int, images: list[bytes], propos
         _seconds(lambda: score_regions(features, weights, biases)) / len(features) / n_classes,
         _seconds(lambda: fit_svm(halves[:10], halves[10:], config.classify, 20 / math.sqrt(size), np.zeros(len(halves)))),
         *_row_bytes(pictures[0], search(pictures[0], config.proposals), boxes, stored),
+        network_bytes=sum(parameter.nbytes for parameter in network.parameters()),
     )
     return rates, extractor.layer_sizes
 
@@ -188,7 +192,6 @@ def estimate(run: Run, fleet: Fleet, rates: Rates, layers: dict[str, int], n_cla
     seconds = {name: value + rates.start_s for name, value in seconds.items()}
     seconds |= {"evaluate": n_classes * rates.evaluate_s, "report": n_classes * rates.page_s}
     seconds = {name: value for name, value in seconds.items() if name in config.run.stages}
-    widest = max(layers.values())
     return {
         "splits": {split: asdict(counts) for split, counts in splits.items()},
         "regions": regions,
@@ -198,13 +201,26 @@ def estimate(run: Run, fleet: Fleet, rates: Rates, layers: dict[str, int], n_cla
             "features": {split: round(regions[split] * rates.region_bytes) for split in stored},
         },
         "hours": {name: value / 3600 for name, value in seconds.items()} | {"all": sum(seconds.values()) / 3600},
-        "peak_memory_mb": {
-            "an extracting worker": 900 + 3 * used * sum(layers.values()) * 4 / 1e6,
-            "a refit": 400 + 2 * (_FITTED_ROWS + config.mining.retrain_after * 4) * widest * 2 / 1e6,
-            "a scan": 400 + config.mining.wave_images * used * widest * 2 / 1e6,
-        },
-        "assumed": {"proposals_per_image": per_image, "gpus": fleet.gpus, "cpus": fleet.cpus, "classes": n_classes},
+        "peak_memory_mb": _memory(config, fleet, layers, used, rates),
+        "assumed": {"proposals_per_image": per_image, **asdict(fleet), "classes": n_classes},
     }
+
+
+def _memory(config: RunConfig, fleet: Fleet, layers: dict[str, int], used: int, rates: Rates) -> dict[str, float]:
+    """Megabytes at most of a worker of each kind, libraries included, and of a node where all of them work.
+
+    A CPU keeps a network's weights in two orders. A scan holds the wanted rows twice, a refit its own, and which those are is not known.
+    """
+    row, task_images = 2 * layers[config.classify.layer], min(config.mining.wave_images, config.run.shard_images)
+    workers = {
+        "an extracting worker": _PROCESS_MB["extract"] + 3 * used * sum(layers.values()) * 4 / 1e6 + 2 * rates.network_bytes / 1e6,
+        "a refit": _PROCESS_MB["train"] + 2 * (_FITTED_ROWS + config.mining.retrain_after * 4) * row / 1e6,
+        "a scan": _PROCESS_MB["train"] + (2 * task_images + 4) * used * row / 1e6,
+    }
+    extracting = math.ceil((fleet.gpus or fleet.cpus) / fleet.nodes) * workers["an extracting worker"]
+    cores, scans = math.ceil(fleet.cpus / fleet.nodes), math.ceil(config.mining.wave_images / task_images) + 1  # shards of a wave
+    training = max(cores * workers["a refit"], min(cores, scans) * workers["a scan"])
+    return workers | {"a node": max(extracting, training) + _PROCESS_MB["driver"]}
 
 
 def _forwarded(counts: SplitCounts, proposals: int, batch: int) -> int:

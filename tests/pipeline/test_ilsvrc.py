@@ -183,7 +183,7 @@ def test_scale_without_stored_features_is_refused(run):
 
 
 def test_an_estimate_counts_what_the_run_then_has(run):
-    rates = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1.0, 8.0, 1000.0)
+    rates = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1.0, 8.0, 1000.0, 5e6)
     found = estimate.estimate(run, estimate.Fleet(0, 2), rates, {"pool5": 1024}, N_CLASSES, 2403)
     for split in ("train", "test"):
         manifest = read_signed(f"{extract.folder(run)}/{split}/_manifest.json")
@@ -193,6 +193,14 @@ def test_an_estimate_counts_what_the_run_then_has(run):
         assert found["row_bytes"]["features"][split] == layer + 45 * manifest["rows"], "values of the layer, and 45 bytes a row"
     assert set(found["hours"]) == {*run.config.run.stages, "all"}
     assert found["hours"]["all"] == pytest.approx(sum(hours for name, hours in found["hours"].items() if name != "all"))
+
+
+def test_more_nodes_share_the_workers_and_their_memory(run):
+    rates = estimate.Rates(1.0, 1.0, 1.0, 1.0, 1.0, 8.0, 1000.0, 5e6)
+    one, four = (estimate.estimate(run, estimate.Fleet(0, 8, nodes), rates, {"pool5": 1024}, N_CLASSES, 300) for nodes in (1, 4))
+    memory, least = one["peak_memory_mb"], max(v for name, v in one["peak_memory_mb"].items() if name != "a node")
+    assert memory["a node"] >= 8 * memory["an extracting worker"] and four["peak_memory_mb"]["a node"] >= 2 * least
+    assert four["peak_memory_mb"]["a node"] < memory["a node"] / 2 and four["hours"] == one["hours"]
 
 
 def test_an_estimate_without_data_takes_the_published_sizes():
