@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 
 from rcnn_dist import driver
 from rcnn_dist.cli import app
+from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ConfigError, DataError
 from rcnn_dist.features.networks import build_network
 from rcnn_dist.finetune.trainer import Trainer
+from rcnn_dist.runtime.cluster import connected
 from rcnn_dist.stages import detect, extract, finetune, train
 from rcnn_dist.stages.models import load_model
 from rcnn_dist.stages.run import Run
@@ -28,6 +30,14 @@ from rcnn_dist.store.shards import read_images
 
 STAGES = ["propose", "finetune", "extract", "train", "detect", "evaluate", "report"]
 SETTINGS = {"iterations": 6, "batch_size": 16, "learning_rate": 0.01, "checkpoint_every": 2}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        with connected(RuntimeSection(workers=2)):
+            yield
 
 
 @pytest.fixture
@@ -111,7 +121,7 @@ class DyingWork(finetune.FinetuneWork):
         return worker
 
 
-def test_a_ray_worker_that_dies_is_replaced_and_the_network_is_the_same(tuned_config, monkeypatch):
+def test_a_ray_worker_that_dies_is_replaced_and_the_network_is_the_same(cluster, tuned_config, monkeypatch):
     config = tuned_config("ray", runtime={"executor": "ray", "workers": 1})
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["DyingWork"]))
     monkeypatch.setattr(finetune, "FinetuneWork", DyingWork)
@@ -124,7 +134,7 @@ def test_a_ray_worker_that_dies_is_replaced_and_the_network_is_the_same(tuned_co
     assert found == tune(tuned_config("here"))
 
 
-def test_two_workers_share_each_batch_and_go_on_from_their_checkpoint(tuned_config, monkeypatch):
+def test_two_workers_share_each_batch_and_go_on_from_their_checkpoint(cluster, tuned_config, monkeypatch):
     alone, config = tuned_config("alone", dropout=0.0), tuned_config("both", {"executor": "ray", "workers": 2}, dropout=0.0, workers=2)
     tune(alone)
     driver.run_stages(config, ("propose",))

@@ -10,7 +10,9 @@ from rcnn_dist.runtime.cluster import connected
 from rcnn_dist.runtime.gang import run_gang
 
 
-def test_processes_meet_and_start_again_after_a_death_but_not_after_an_error_of_ours(tmp_path):
+def test_processes_meet_and_start_again_after_a_death_but_not_after_an_error_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
     def work():
         import torch
         import torch.distributed as dist
