@@ -80,7 +80,10 @@ def load_ablation(path: Path, overrides: Sequence[str] = ()) -> Ablation:
         spec = _AblationFile.model_validate(yaml.safe_load(path.read_text()))
     except FileNotFoundError as error:
         raise ConfigError(f"no ablation file {path}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
+        raise ConfigError(f"{path} is no ablation, as those in configs/ablations are: {wrong}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is no ablation: {error}") from error
     if not spec.variants:
         raise ConfigError(f"{path}: variants is empty: name at least one")

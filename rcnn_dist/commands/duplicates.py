@@ -69,7 +69,7 @@ def _urls(place: str) -> list[str]:
     if not place.endswith(".txt"):
         return find_photos([place])
     try:
-        return list(dict.fromkeys(line.strip() for line in files.read_bytes(place).decode().splitlines() if line.strip()))
+        return list(dict.fromkeys(line.strip() for line in files.read_text(place).splitlines() if line.strip()))
     except FileNotFoundError as error:
         raise ConfigError(f"no file {place}: give a folder of images, or a text file with one path or URL per line") from error
 
@@ -77,9 +77,9 @@ def _urls(place: str) -> list[str]:
 def _ids(url: str) -> dict[str, str]:
     from rcnn_dist.store import files
 
-    rows = list(csv.DictReader(files.read_bytes(url).decode().splitlines()))
-    if rows and not {"image", "id"} <= rows[0].keys():
-        raise ConfigError(f"--ids {url}: the header must have the columns image and id, found {', '.join(rows[0])}")
+    rows = csv.DictReader(files.read_text(url).splitlines())
+    if not {"image", "id"} <= {*(rows.fieldnames or ())}:
+        raise ConfigError(f"--ids {url}: the header must have the columns image and id, found {', '.join(rows.fieldnames or ())}")
     return {row["image"]: row["id"] for row in rows}
 
 

@@ -97,11 +97,9 @@ def read_list(url: str, made: bytes | None = None) -> dict[str, str]:
         DataError: no such list, an id twice, or an id that `check_id` refuses.
     """
     try:
-        lines = (files.read_bytes(url) if made is None else made).decode("utf-8-sig").splitlines()
+        lines = (files.read_text(url) if made is None else made.decode()).splitlines()
     except FileNotFoundError:
         raise DataError(f"there is no list {url}: data.root is the folder that holds ILSVRC2013_devkit/ and ILSVRC2013_DET_val/") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{url} is not UTF-8 text: {error}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         image_id, _, rest = line.strip().partition(" ")
@@ -132,7 +130,7 @@ def read_blacklist(root: str, val: Mapping[str, str]) -> tuple[dict[str, set[str
     """
     url = files.join(root, _BLACKLIST)
     try:
-        lines = files.read_bytes(url).decode().splitlines()
+        lines = files.read_text(url).splitlines()
     except FileNotFoundError:
         return {}, []
     by_index = {index or str(place): image_id for place, (image_id, index) in enumerate(val.items(), start=1)}

@@ -73,7 +73,7 @@ def _in_folders(folder: str, classes: tuple[str, ...]) -> list[tuple[str, int]]:
 
 def _listed(url: str, n_classes: int) -> list[tuple[str, int]]:
     found = []
-    for number, line in enumerate(files.read_bytes(url).decode().splitlines(), 1):
+    for number, line in enumerate(files.read_text(url).splitlines(), 1):
         path, _, label = line.rpartition(" ")
         if not path or not label.isdigit() or int(label) >= n_classes or path.startswith("/") or ".." in path.split("/"):
             raise DataError(f"{url}, line {number}: {line!r} is no path below the folder and label from 0 to {n_classes - 1}")

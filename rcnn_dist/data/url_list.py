@@ -17,11 +17,9 @@ class ListFileDataset(PathDataset):
     def paths(self, split: str) -> list[str]:
         refuse_split("list", split)
         try:
-            lines = files.read_bytes(self._url).decode("utf-8-sig").splitlines()
+            lines = files.read_text(self._url).splitlines()
         except (FileNotFoundError, IsADirectoryError):
             raise DataError(f"no list {self._url}: give a text file with one path or URL per line") from None
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self._url} is not UTF-8 text: {error}; write one path or URL per line") from error
         return _distinct(((f"line {number}", line.strip()) for number, line in enumerate(lines, start=1) if line.strip()), self._url)
 
 

@@ -56,12 +56,10 @@ class VocDataset(Complete):
         check_id(split, "split")
         url = files.join(self._image_sets, f"{split}.txt")
         try:
-            lines = files.read_bytes(url).decode("utf-8-sig").splitlines()
+            lines = files.read_text(url).splitlines()
         except FileNotFoundError:
             names = [name for name in files.list_names(self._image_sets) if name.endswith(".txt") and "_" not in name]
             raise DataError(f"no split {split!r}: {url} does not exist; the folder has {', '.join(names) or 'no lists'}") from None
-        except UnicodeDecodeError as error:
-            raise DataError(f"{url} is not UTF-8 text: {error}; write one image id per line") from error
         first_line: dict[str, int] = {}
         for number, line in enumerate(lines, start=1):
             if not line.strip():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import ray
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
 
+_KNOCK_S = 10.0
 _OBJECT_STORE_BYTES = 200 * 2**20  # features never pass through it
 
 
@@ -27,6 +29,7 @@ def connected(runtime: RuntimeSection) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         if address:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         else:
             ray.init(
@@ -37,7 +40,7 @@ def connected(runtime: RuntimeSection) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray at {address or 'this machine'} does not start or answer: {error}") from error
     try:
         yield
@@ -60,6 +63,13 @@ def describe_cluster(wanted: str | None) -> str:
 def address() -> str:
     """Where another process reaches the cluster that this one is connected to."""
     return str(ray.get_runtime_context().gcs_address)
+
+
+def _knock(address: str) -> None:
+    """Raises an OSError where nothing listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 def _local_cpus(runtime: RuntimeSection) -> int:

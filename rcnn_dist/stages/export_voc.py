@@ -34,7 +34,7 @@ def export_voc(run: Run, out: str, images: str | None, year: str) -> list[str]:
 
 def _listed(url: str, known: tuple[str, ...]) -> list[str]:
     try:
-        names = [line.split()[0] for line in files.read_bytes(url).decode().splitlines() if line.strip()]
+        names = [line.split()[0] for line in files.read_text(url).splitlines() if line.strip()]
     except FileNotFoundError as error:
         raise ConfigError(f"--images: there is no {url}") from error
     if unknown := sorted(set(names) - set(known)):

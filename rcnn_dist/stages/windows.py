@@ -111,7 +111,7 @@ def _ground_truth(run: Run, image_id: str, width: int, height: int) -> tuple[Arr
 def _file_windows(run: Run) -> list[ImageWindows]:
     url = str(run.config.finetune.window_file)
     try:
-        images = parse_window_file(files.read_bytes(url).decode())
+        images = parse_window_file(files.read_text(url))
     except FileNotFoundError as error:
         raise ConfigError(f"finetune.window_file: there is no {url}") from error
     highest = max((int(image.label.max(initial=0)) for image in images), default=0)

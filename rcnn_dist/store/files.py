@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from rcnn_dist.errors import StoreError
+from rcnn_dist.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,6 +135,19 @@ def read_bytes(url: str) -> bytes:
     if isinstance(fs, LocalFileSystem):
         return attempt(url, Path(path).read_bytes)
     return attempt(url, lambda: bytes(fs.cat_file(path, **_limit(fs))))
+
+
+def read_text(url: str) -> str:
+    """A whole file of UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is not such text.
+    """
+    try:
+        return read_bytes(url).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{url} is not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def write_bytes(url: str, data: bytes) -> None:

@@ -9,6 +9,8 @@ from PIL import Image
 
 from rcnn_dist.cli import app, guarded
 
+ROOT = Path(__file__).parents[2]
+
 # arguments, exit code, what the message must hold; {names} are those of the fixture `places`
 CONFIG = "{config} --set data.root={voc} --set run.dir={new}"
 MISTAKES = {
@@ -120,6 +122,56 @@ MISTAKES = {
     "an unknown key of the demo": ("demo --dir {new} --data-dir {new}-data --set run.shards=3", 2, ["unknown key 'run.shards'"]),
     "generated images that cannot be written": ("data generate {photo}/set --train 1 --test 1", 1, ["{photo}/set", "Not a directory"]),
     "no images wanted": ("data generate {new} --train 0", 2, ["--train", "greater than or equal to 1"]),
+    # segmentation, estimates, units, duplicates
+    "tuning without data": ("segment tune seg_shapes.yaml", 2, ["data.root is not set"]),
+    "tuning of a run that detects": (f"segment tune {CONFIG}", 2, ["add masks to run.stages"]),
+    "a cost of nothing": ("segment tune seg_shapes.yaml --cost 0", 2, ["--cost"]),
+    "one fold": ("segment tune seg_shapes.yaml --folds 1", 2, ["--folds", "greater than or equal to 2"]),
+    "segmentation of images without label maps": (
+        "run seg_shapes.yaml --set data.root={bare} --set run.dir={new}",
+        1,
+        ["{bare}", "ImageSets/Segmentation"],
+    ),
+    "an estimate of no configuration": ("estimate none.yaml", 2, ["no configuration none.yaml"]),
+    "an estimate for no core": ("estimate {config} --cpus 0", 2, ["--cpus", "greater than or equal to 1"]),
+    "an estimate of data that are elsewhere": ("estimate {config} --set data.root=/nowhere", 1, ["no VOC data set at /nowhere"]),
+    "units of no run": ("explore units --run {empty}", 2, ["{empty}", "holds no"]),
+    "a unit that is a word": ("explore units --run {run} --layer pool5 --unit first", 2, ["--unit first", "give a number from 0"]),
+    "duplicates in a folder without images": ("explore duplicates {empty} {voc}", 2, ["{empty} holds no image"]),
+    "duplicates in a list that is not there": ("explore duplicates /nowhere.txt {voc}", 2, ["no file /nowhere.txt"]),
+    "a list of images that is a picture": ("explore duplicates {picture}.txt {voc}", 1, ["{picture}.txt is not UTF-8 text"]),
+    "ids that are not there": ("explore duplicates {voc} {voc} --ids /nowhere.csv", 1, ["/nowhere.csv: No such file"]),
+    "ids that are a picture": ("explore duplicates {voc} {voc} --ids {photo}", 1, ["{photo} is not UTF-8 text"]),
+    "ids without their header": ("explore duplicates {voc} {voc} --ids {list}", 2, ["{list}", "columns image and id, found - data"]),
+    "a setting of duplicates that is not known": ("explore duplicates {voc} {voc} --set runtime.worker=1", 2, ["did you mean 'workers'?"]),
+    "halves of a set that has none": ("data split {config} --set data.root={voc} --out {new}", 2, ["data.layout must be ilsvrc2013"]),
+    "crops of no set": ("data crops /nowhere {new}", 1, ["/nowhere"]),
+    "a drawing of no run": ("runs draw {empty}", 2, ["{empty}", "holds no"]),
+    "a screenshot of no run": ("runs screenshot {empty}", 2, ["{empty} has no report: run its stage report"]),
+    # jobs
+    "pre-training without data": ("{pretrain}", 2, ["data.root is not set"]),
+    "pre-training on a VOC set": ("{pretrain} --set data.root={voc} --set run.dir={new}", 1, ["{voc}/train has no folders", "a class"]),
+    "an unknown key of pre-training": ("{pretrain} --set pretrain.wrokers=2", 2, ["did you mean 'workers'?"]),
+    "an ablation that is not there": ("jobs/ablation.py none.yaml", 2, ["no ablation file none.yaml"]),
+    "a configuration in place of an ablation": ("jobs/ablation.py {config}", 2, ["{config} is no ablation", "variants: Field required"]),
+    "an ablation with broken YAML": ("jobs/ablation.py {broken}", 2, ["{broken} is no ablation", "line 3"]),
+    "an ablation without data": ("jobs/ablation.py {ablation} --set network.weights=null", 2, ["data.root is not set"]),
+    "distractors for no run": ("jobs/scale_classes.py --run {empty}", 2, ["{empty}", "holds no"]),
+    "a number of classes that is a word": ("jobs/scale_classes.py --run {run} --classes many", 2, ["scaling.classes", "found 'many'"]),
+    "fewer classes than there are": ("jobs/scale_classes.py --run {run} --classes 1", 2, ["scaling.classes is [1]", "give larger numbers"]),
+    "a job without its argument": ("jobs/scale_classes.py", 2, ["required: --run"]),
+    "a job with an option that it does not have": ("jobs/pretrain.py --stages train", 2, ["unrecognized arguments: --stages"]),
+    # the cluster
+    "a cluster that is not there": (
+        f"run {CONFIG} --set runtime.executor=ray --set runtime.address=127.0.0.1:1",
+        1,
+        ["Ray at 127.0.0.1:1 does not start or answer", "refused"],
+    ),
+    "a doctor for no place and no cluster": (
+        "doctor --dir {photo}/runs --address 127.0.0.1:1",
+        1,
+        ["BAD  storage at {photo}/runs", "choose another place", "BAD  Ray at 127.0.0.1:1", "correct RAY_ADDRESS"],
+    ),
 }
 
 
@@ -139,10 +191,16 @@ def places(shapes_root, finished_run, tmp_path_factory):
     pq_write(paths["table"])
     paths["photo"] = folder / "photo.jpg"
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(paths["photo"])
+    paths["picture"] = folder / "picture"
+    shutil.copy(paths["photo"], folder / "picture.txt")
+    paths["bare"] = folder / "bare"
+    shutil.copytree(shapes_root, paths["bare"], ignore=shutil.ignore_patterns("Segmentation*"))
     paths["config"] = folder / "small.yaml"
     paths["config"].write_text("network: {name: tiny}\nruntime: {executor: in_process}\n")
     found = {name: str(path) for name, path in paths.items()} | {"voc": str(shapes_root), "run": finished_run.run.dir}
     words = {
+        "ablation": str(ROOT / "configs/ablations/nms.yaml"),
+        "pretrain": f"jobs/pretrain.py --config {ROOT}/configs/pretrain_tnet.yaml",
         "one": "--set data.test=null --set run.stages=[propose]",
         "similar": "explore similar --run {run} --image {photo}".format(**found),
     }
@@ -161,14 +219,15 @@ def test_forty_mistakes_are_tried():
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_with_a_message_that_helps(mistake, places, tmp_path, monkeypatch, capsys):
+def test_a_mistake_ends_with_a_message_that_helps(mistake, places, run_job, tmp_path, monkeypatch, capsys):
     """Called in this process: anything but an orderly end would be a traceback here."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RCNN_DIST_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "1000")
     arguments, exit_code, wanted = MISTAKES[mistake]
-    found = guarded(lambda: app(arguments.format(**places).split()))
+    words = arguments.format(**places).split()
+    found = run_job(*words) if words[0].startswith("jobs/") else guarded(lambda: app(words))
     output = capsys.readouterr()
     told = output.err + output.out
     assert found == exit_code, told

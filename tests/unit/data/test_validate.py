@@ -242,7 +242,7 @@ VOC_CASES = {
             (
                 "error", "image set", "test", "",
                 LISTS + "/test.txt is not UTF-8 text: 'utf-8' codec can't decode byte 0xf6 in position 2: invalid start byte; "
-                "write one image id per line",
+                "save it as UTF-8",
             )
         ],
     ),
