@@ -1,4 +1,4 @@
-"""The README's commands name configurations and settings that exist."""
+"""The README's commands name configurations and settings that exist; so do its tables, and those of ARCHITECTURE.md, files and tests."""
 
 import re
 import shlex
@@ -29,3 +29,15 @@ def test_settings_are_those_of_the_configuration(command, monkeypatch):
 
 def test_there_are_such_commands():
     assert len(COMMANDS) >= 10
+
+
+def test_files_that_are_named_are_there():
+    readme, map_ = (ROOT / "README.md").read_text(), (ROOT / "rcnn_dist" / "ARCHITECTURE.md").read_text()
+    configs = {path.name for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {Path(name).name for name in re.findall(r"[\w/]+\.yaml", readme)} <= configs | {"config.yaml"}
+    for file in re.findall(r"`((?:tests|rcnn_dist|jobs|deploy)/[\w/.]+)`", readme + map_):
+        assert (ROOT / file).exists(), file
+    promises = re.findall(r"`((?:pipeline|runtime|unit)/test_\w+\.py)(?:::(\w+))?`", map_)
+    assert len(promises) >= 12
+    for file, name in promises:
+        assert f"def {name}" in (ROOT / "tests" / file).read_text()
