@@ -245,5 +245,6 @@ def to_svg(figure: Figure) -> str:
         # letters that matplotlib's font lacks are drawn by the browser, which looks in all of its own
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(stream, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = re.sub(r"(\d\.\d\d)\d+", r"\1", stream.getvalue())  # a hundredth of a point is finer than any screen
+    # a hundredth of a point is finer than any screen; what stands between tags is read by people
+    text = re.sub(r">[^<]*<|(\d\.\d\d)\d+", lambda found: found[1] or found[0], stream.getvalue())
     return text[text.index("<svg") :].replace(INK, "currentColor").replace("<defs>", THEME + "<defs>", 1)

@@ -1,3 +1,5 @@
+import re
+
 import matplotlib
 import numpy as np
 import pytest
@@ -124,6 +126,11 @@ def test_boxes_have_a_row_for_each_that_has_a_class():
     rows = {"this run, voc07": [10.0, 40.0, np.nan, 90.0], "nothing": [np.nan], "R-CNN fc7 (Table 2, voc07)": [57.6, 20.0]}
     drawn = texts(plot_ap_boxes(rows))
     assert "this run, voc07" in drawn and "R-CNN fc7 (Table 2, voc07)" in drawn and "nothing" not in drawn
+
+
+def test_coordinates_are_rounded_and_names_are_not():
+    svg = plot_average_precision(["size 1.23456"], {"voc07": [0.5]})
+    assert "size 1.23456" in svg and not re.search(r'"[^"]*\d\.\d{3}', re.sub(r"<text.*?</text>", "", svg))
 
 
 def test_a_mean_without_its_classes_is_no_box():

@@ -9,6 +9,6 @@ SCALING = {"rows": [{"classes": count, "seconds_per_image": STEPS} for count in 
 def test_axes_have_numbers_and_every_claim_has_its_mark():
     svg = plot_scaling(SCALING)
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
-    assert {"100", "1,000", "10,000", "100,000", "0.01", "1"} <= set(texts) and "$" not in svg, "numbers, no formulas"
+    assert {"100", "1,000", "10,000", "100,000", "0.001", "1"} <= set(texts) and "$" not in svg, "numbers, no formulas"
     assert {*STEPS, *(claim.who for claim in CLAIMS)} <= set(texts)
     assert svg == plot_scaling(SCALING)
