@@ -33,7 +33,8 @@ def estimate(
     from rcnn_dist.stages.run import Run
 
     run = Run(load_config(find_config(config), overrides or []))
-    n_classes = N_CLASSES if run.config.data.root is None else len(run.classes)
+    trained = "train" in run.config.run.stages
+    n_classes = N_CLASSES if run.config.data.root is None else len(run.classes) if trained else 0
     per_image = proposals or stage.PROPOSALS
     choose_device()  # loads torch, whose threads are then limited
     set_threads(run.config.runtime.threads_per_worker)

@@ -115,25 +115,27 @@ def measure_rates(config: RunConfig, n_classes: int, images: list[bytes], propos
     from rcnn_dist.features.networks import build_network
 
     network = build_network(replace(config.network, weights=None if config.network.weights == "auto" else config.network.weights))
+    network_bytes = sum(parameter.nbytes for parameter in network.parameters())
     params = ExtractParams(config.extract.layers, config.extract.batch_size, config.extract.precision, config.warp)
     extractor = Extractor(network, params, choose_device())
     pictures = [decode_image(data) for data in images]
     search(pictures[0], config.proposals)  # compiles
     boxes = search(pictures[0], config.proposals)[: min(proposals, 4 * config.extract.batch_size)]
-    size = extractor.layer_sizes[config.classify.layer]
+    size = _classified(config, extractor.layer_sizes)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((_FITTED_ROWS, size), dtype=np.float32)
     halves = features.astype(np.float16)
-    weights, biases = np.zeros((n_classes, size), np.float32), np.zeros(n_classes, np.float32)
+    tried = max(1, n_classes)
+    weights, biases = np.zeros((tried, size), np.float32), np.zeros(tried, np.float32)
     stored = extractor.extract(pictures[0], boxes)
     rates = Rates(
         _seconds(lambda: [decode_image(data) for data in images]) / len(images),
         _seconds(lambda: [search(picture, config.proposals) for picture in pictures]) / len(pictures),
         _seconds(lambda: extractor.extract(pictures[0], boxes)) / len(boxes),
-        _seconds(lambda: score_regions(features, weights, biases)) / len(features) / n_classes,
+        _seconds(lambda: score_regions(features, weights, biases)) / len(features) / tried,
         _seconds(lambda: fit_svm(halves[:10], halves[10:], config.classify, 20 / math.sqrt(size), np.zeros(len(halves)))),
         *_row_bytes(pictures[0], search(pictures[0], config.proposals), boxes, stored),
-        network_bytes=sum(parameter.nbytes for parameter in network.parameters()),
+        network_bytes=network_bytes,
     )
     return rates, extractor.layer_sizes
 
@@ -173,24 +175,9 @@ def estimate(run: Run, fleet: Fleet, rates: Rates, layers: dict[str, int], n_cla
     regions = {split: c.objects + c.searched * used for split, c in splits.items()}
     row_bytes = sum(2 * size for size in layers.values()) + _FIXED
     stored = {split: regions[split] * row_bytes for split in splits if split in config.extract.splits}
-    train, test = splits["train"], splits.get("test", SplitCounts(0, 0, 0, True))
-    mined = min(train.searched, config.mining.max_images or train.searched)
-    batch = config.extract.batch_size
-    forwarded = sum(_forwarded(c, used, batch) for c in splits.values())
     searched = sum(c.searched for c in splits.values())
-    workers = fleet.gpus or fleet.cpus
-    decoded = sum(c.images for c in splits.values()) * rates.decode_s / fleet.cpus
-    collected = sum(regions.values()) * row_bytes / 1e6 / _READ_MB_S
-    seconds = {
-        "propose": searched * (rates.propose_s + rates.decode_s) / fleet.cpus,
-        "finetune": config.finetune.iterations * config.finetune.batch_size * _TRAINING * rates.region_s,
-        "extract": max(forwarded * rates.region_s / workers, decoded),
-        "train": (collected + mined * used * n_classes * rates.score_s + n_classes * _REFITS * rates.refit_s) / fleet.cpus
-        + n_classes * (_REFITS + 1) * rates.task_s,
-        "detect": test.searched * used * n_classes * rates.score_s / fleet.cpus,
-    }
-    seconds = {name: value + rates.start_s for name, value in seconds.items()}
-    seconds |= {"evaluate": n_classes * rates.evaluate_s, "report": n_classes * rates.page_s}
+    seconds = _stage_seconds(config, fleet, rates, splits, used, n_classes)
+    seconds["train"] += sum(regions.values()) * row_bytes / 1e6 / _READ_MB_S / fleet.cpus
     seconds = {name: value for name, value in seconds.items() if name in config.run.stages}
     return {
         "splits": {split: asdict(counts) for split, counts in splits.items()},
@@ -206,21 +193,47 @@ def estimate(run: Run, fleet: Fleet, rates: Rates, layers: dict[str, int], n_cla
     }
 
 
+def _stage_seconds(
+    config: RunConfig, fleet: Fleet, rates: Rates, splits: dict[str, SplitCounts], used: int, n_classes: int
+) -> dict[str, float]:
+    """Seconds of each stage; of training without those that its features take to be read."""
+    train, test = splits["train"], splits.get("test", SplitCounts(0, 0, 0, True))
+    mined = min(train.searched, config.mining.max_images or train.searched)
+    forwarded = sum(_forwarded(c, used, config.extract.batch_size) for c in splits.values())
+    decoded = sum(c.images for c in splits.values()) * rates.decode_s / fleet.cpus
+    refits = n_classes * (_REFITS * rates.refit_s / fleet.cpus + (_REFITS + 1) * rates.task_s)
+    seconds = {
+        "propose": sum(c.searched for c in splits.values()) * (rates.propose_s + rates.decode_s) / fleet.cpus,
+        "finetune": config.finetune.iterations * config.finetune.batch_size * _TRAINING * rates.region_s,
+        "extract": max(forwarded * rates.region_s / (fleet.gpus or fleet.cpus), decoded),
+        "train": mined * used * n_classes * rates.score_s / fleet.cpus + refits,
+        "detect": test.searched * used * n_classes * rates.score_s / fleet.cpus,
+    }
+    seconds = {name: value + rates.start_s for name, value in seconds.items()}
+    return seconds | {"evaluate": n_classes * rates.evaluate_s, "report": n_classes * rates.page_s}
+
+
 def _memory(config: RunConfig, fleet: Fleet, layers: dict[str, int], used: int, rates: Rates) -> dict[str, float]:
     """Megabytes at most of a worker of each kind, libraries included, and of a node where all of them work.
 
     A CPU keeps a network's weights in two orders. A scan holds the wanted rows twice, a refit its own, and which those are is not known.
     """
-    row, task_images = 2 * layers[config.classify.layer], min(config.mining.wave_images, config.run.shard_images)
-    workers = {
-        "an extracting worker": _PROCESS_MB["extract"] + 3 * used * sum(layers.values()) * 4 / 1e6 + 2 * rates.network_bytes / 1e6,
-        "a refit": _PROCESS_MB["train"] + 2 * (_FITTED_ROWS + config.mining.retrain_after * 4) * row / 1e6,
-        "a scan": _PROCESS_MB["train"] + (2 * task_images + 4) * used * row / 1e6,
-    }
-    extracting = math.ceil((fleet.gpus or fleet.cpus) / fleet.nodes) * workers["an extracting worker"]
+    row, task_images = 2 * _classified(config, layers), min(config.mining.wave_images, config.run.shard_images)
+    extracting = _PROCESS_MB["extract"] + 3 * used * sum(layers.values()) * 4 / 1e6 + 2 * rates.network_bytes / 1e6
+    refit = _PROCESS_MB["train"] + 2 * (_FITTED_ROWS + config.mining.retrain_after * 4) * row / 1e6
+    scan = _PROCESS_MB["train"] + (2 * task_images + 4) * used * row / 1e6
     cores, scans = math.ceil(fleet.cpus / fleet.nodes), math.ceil(config.mining.wave_images / task_images) + 1  # shards of a wave
-    training = max(cores * workers["a refit"], min(cores, scans) * workers["a scan"])
-    return workers | {"a node": max(extracting, training) + _PROCESS_MB["driver"]}
+    largest = math.ceil((fleet.gpus or fleet.cpus) / fleet.nodes) * extracting
+    found = {"an extracting worker": extracting}
+    if "train" in config.run.stages:
+        found |= {"a refit": refit, "a scan": scan}
+        largest = max(largest, cores * refit, min(cores, scans) * scan)
+    return found | {"a node": largest + _PROCESS_MB["driver"]}
+
+
+def _classified(config: RunConfig, layers: dict[str, int]) -> int:
+    """D of the layer that SVMs see; without training the widest stands for it."""
+    return layers.get(config.classify.layer) or max(layers.values())
 
 
 def _forwarded(counts: SplitCounts, proposals: int, batch: int) -> int:

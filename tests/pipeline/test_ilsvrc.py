@@ -8,7 +8,7 @@ import pytest
 
 from rcnn_dist import driver
 from rcnn_dist.config import load_config, make_config
-from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc
+from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc, sample_jpeg
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.stages import collect, estimate, extract, propose, train
 from rcnn_dist.stages.class_counts import ClassCountStage
@@ -218,6 +218,12 @@ def test_rates_are_measured_on_a_picture(run):
     for folder, row_bytes in ((propose.folder(run), rates.proposal_bytes), (extract.folder(run), rates.region_bytes)):
         markers = read_markers(f"{folder}/test")
         assert row_bytes == pytest.approx(sum(m.bytes for m in markers) / sum(m.rows for m in markers), rel=0.5), "in files"
+
+
+def test_the_memory_of_a_network_is_that_of_its_weights_before_a_processor_packs_them():
+    config = load_config("configs/features.yaml", ["network.name=tnet", "network.input_size=null", "extract.layers=[fc7]"])
+    rates, layers = estimate.measure_rates(config, 1, [sample_jpeg(0)], 1)
+    assert layers == {"fc7": 4096} and rates.network_bytes > 4 * (9216 * 4096 + 4096 * 4096)
 
 
 def test_fine_tuning_may_learn_from_a_part_of_the_training_images(run):
