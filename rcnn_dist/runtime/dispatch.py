@@ -111,12 +111,13 @@ class Dispatcher:
         suspected = bool(jobs) and self._suspect(jobs[0])
         self._waiting.extendleft(reversed(jobs[1:] if suspected else jobs))
 
-    def submissions(self) -> list[Submission]:
-        """What to give out now: jobs in order, to the worker with the fewest."""
+    def submissions(self, starting: int = 0) -> list[Submission]:
+        """What to give out now: jobs in order, to the worker with the fewest; none waits there that a starting worker would compute."""
         given = []
         while self._waiting and self._with_worker:
             worker = min(self._with_worker, key=lambda name: len(self._with_worker[name]))
-            if len(self._with_worker[worker]) >= self._max_in_flight:
+            busy = len(self._with_worker[worker])
+            if busy >= self._max_in_flight or (busy and len(self._waiting) <= starting):
                 break
             job = self._waiting.popleft()
             self._with_worker[worker].append(job)

@@ -63,7 +63,7 @@ class _Call:
         while not self._dispatcher.finished:
             for worker in self._pool.open(self._dispatcher.unfinished):
                 self._dispatcher.add_worker(worker)
-            for submission in self._dispatcher.submissions():
+            for submission in self._dispatcher.submissions(len(self._pool.starting)):
                 self._pending[self._submit(submission)] = submission
             for reference in ray.wait([*self._pool.starting, *self._pending], num_returns=1, timeout=_POLL_S)[0]:
                 if reference in self._pool.starting:

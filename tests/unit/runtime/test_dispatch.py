@@ -17,6 +17,20 @@ def test_tasks_go_out_in_order_two_per_worker():
     assert dispatcher.submissions() == [Submission("b", Job(4))]
 
 
+def test_no_job_waits_at_a_worker_that_a_starting_one_would_compute():
+    dispatcher = Dispatcher([0] * 3)
+    dispatcher.add_worker("a")
+    assert dispatcher.submissions(starting=1) == [Submission("a", Job(0)), Submission("a", Job(1))], "one is left"
+    assert dispatcher.submissions(starting=1) == []
+    dispatcher.add_worker("b")
+    assert dispatcher.submissions() == [Submission("b", Job(2))]
+    dispatcher = Dispatcher([0] * 2)
+    dispatcher.add_worker("a")
+    assert dispatcher.submissions(starting=1) == [Submission("a", Job(0))]
+    dispatcher.done("a", Job(0))
+    assert dispatcher.submissions(starting=1) == [Submission("a", Job(1))], "a worker that never starts holds nothing up"
+
+
 def test_a_dead_workers_tasks_go_out_first():
     dispatcher = Dispatcher([0] * 5)
     dispatcher.add_worker("a")
