@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.networks.base import Network, Preprocess, load_into
+from rcnn_dist.features.networks.for_cpu import module_for_cpu
 from rcnn_dist.features.networks.spec import NetworkParams
 
 
@@ -42,10 +42,12 @@ class ChainNetwork(Network):
         return tuple(self.get_submodule(name) for name in names[: end + 1])
 
     def prepare_for_cpu(self, batch_size: int) -> None:
-        if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            for name, module in list(self.named_children()):
-                if isinstance(module, nn.Linear):
-                    self.set_submodule(name, PackedLinear(module, batch_size))
+        half = next(self.parameters()).dtype == torch.bfloat16
+        before: nn.Module = self
+        for name, module in list(self.named_children()):
+            if better := module_for_cpu(module, before, batch_size, half):
+                self.set_submodule(name, better)
+            before = module
 
 
 def build_chain(
@@ -68,36 +70,3 @@ def build_chain(
     if params.weights is not None:
         load_into(network, params.weights, params.name)
     return network
-
-
-class ChannelNorm(nn.Module):
-    """Caffe's local response normalisation across n = 5 channels: x * (1 + alpha / n * sum of squares) ** -0.75.
-
-    The window is cut off at the first and the last channel. Note that alpha is divided by n, and that 1 is added where Krizhevsky adds 2.
-
-    Reference: BVLC/caffe, src/caffe/layers/lrn_layer.cpp.
-    """
-
-    ALPHA, SIZE = 1e-4, 5
-
-    def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        channel = torch.arange(maps.shape[1], device=maps.device)
-        window = (channel[:, None] - channel).abs() <= self.SIZE // 2
-        kernel = window[:, :, None, None].to(maps.dtype) * (self.ALPHA / self.SIZE)
-        root = conv2d(maps.square(), kernel, maps.new_ones(len(channel))).rsqrt()  # a product with a band matrix: fast at any precision
-        return maps * root * root.sqrt()
-
-
-class PackedLinear(nn.Module):
-    """A fully connected layer for inference on a CPU, its weights in oneDNN's own order.
-
-    torch multiplies with the weights as they lie, which takes twice as long where a batch has few rows.
-    """
-
-    def __init__(self, layer: nn.Linear, batch_size: int) -> None:
-        super().__init__()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), batch_size)
-        self._bias = layer.bias.detach()
-
-    def forward(self, rows: Float[Tensor, "B D"]) -> Float[Tensor, "B E"]:
-        return torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")

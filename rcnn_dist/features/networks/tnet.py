@@ -3,7 +3,8 @@
 from torch import nn
 
 from rcnn_dist.features.networks.base import preprocess_of
-from rcnn_dist.features.networks.chain import ChainNetwork, ChannelNorm, build_chain
+from rcnn_dist.features.networks.chain import ChainNetwork, build_chain
+from rcnn_dist.features.networks.channel_norm import ChannelNorm
 from rcnn_dist.features.networks.spec import NetworkParams
 
 MEAN_BGR = (104.007, 116.669, 122.679)  # of ILSVRC2012's mean image, where the image itself is not given

@@ -9,7 +9,8 @@ import torch
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.extract import Extractor, ExtractParams
 from rcnn_dist.features.networks import NetworkParams, build_network, network_layers, onet
-from rcnn_dist.features.networks.chain import ChannelNorm
+from rcnn_dist.features.networks.channel_norm import ChannelNorm, PixelNorm
+from rcnn_dist.features.networks.for_cpu import PixelPool, WideConv
 
 LAYERS = ("conv5", "pool5", "fc6", "fc7")
 
@@ -143,6 +144,44 @@ def test_weights_packed_for_a_cpu_give_the_same_features_up_to_rounding(narrow_o
         packed = narrow_onet(batch, ("fc7",))["fc7"]
     assert (packed - exact).abs().max() < 1e-5 * exact.max()
     assert "fc7.weight" not in narrow_onet.state_dict()
+
+
+@pytest.mark.parametrize(("size", "padding", "step"), [((9, 11), 11, 4), ((13, 13), 5, 3), ((8, 9), 4, 4)])
+def test_a_wide_convolution_is_the_convolution(size, padding, step):
+    layer = torch.nn.Conv2d(3, 5, 7, stride=step).requires_grad_(False)
+    maps = torch.randn(2, 3, *(side + padding for side in size))
+    torch.testing.assert_close(WideConv(layer)(maps), layer(maps), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "kernel"), [((7, 9), 3), ((8, 6), 3), ((6, 8), 2)])
+def test_pooling_by_pixels_is_max_pooling_after_a_relu(size, kernel):
+    maps = torch.randn(2, 5, *size).bfloat16()
+    maps[:, 0] = -1
+    pool = torch.nn.MaxPool2d(kernel, stride=2, ceil_mode=True)
+    for order in (torch.contiguous_format, torch.channels_last):
+        assert torch.equal(PixelPool(pool)(maps.contiguous(memory_format=order)), pool(maps.relu()))
+
+
+def test_the_norm_by_pixels_rounds_the_exact_one_once():
+    maps = (torch.randn(2, 9, 3, 4).relu() * 300).bfloat16()
+    exact = ChannelNorm()(maps.double())
+    found = PixelNorm()(maps.clone(memory_format=torch.channels_last))
+    nearest = exact.bfloat16()
+    assert (found == nearest).float().mean() > 0.95  # the others lie between two numbers, nearly in the middle
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=0)
+
+
+def test_tnet_in_bfloat16_stays_near_float32_and_a_region_does_not_depend_on_its_neighbours(tnet):
+    batch = pixels(tnet).to(memory_format=torch.channels_last)
+    rounded = deepcopy(tnet).bfloat16().to(memory_format=torch.channels_last)
+    rounded.prepare_for_cpu(2)
+    with torch.inference_mode():
+        exact, found = tnet(batch, LAYERS), rounded(batch.bfloat16(), LAYERS)
+        others = rounded(torch.stack([batch[0], 9 * batch[1]]).bfloat16().to(memory_format=torch.channels_last), LAYERS)
+    for layer in LAYERS:
+        assert (found[layer] - exact[layer]).norm() < 0.02 * exact[layer].norm()
+        assert torch.equal(others[layer][0], found[layer][0])
+        assert not torch.equal(others[layer][1], found[layer][1])
 
 
 def test_an_input_size_that_does_not_suit_the_network_is_refused():
