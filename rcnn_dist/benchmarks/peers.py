@@ -178,11 +178,12 @@ def _figures(pairs: list[tuple[_Measured, _Measured]], images: int) -> dict[str,
         return round(sorted(values)[len(values) // 2], 4)
 
     slopes = [(many.seconds - few.seconds) / (images - FEW) for few, many in pairs]
+    overheads = [((many.overhead_s or 0) - (few.overhead_s or 0)) / (images - FEW) for few, many in pairs]
     last = pairs[-1][1]
     return {
         "fixed_s": median([few.seconds - FEW * slope for slope, (few, _) in zip(slopes, pairs, strict=True)]),
         "image_s": median(slopes),
-        "overhead_s": None if last.overhead_s is None else median([(many.overhead_s or 0) / images for _, many in pairs]),
+        "overhead_s": None if last.overhead_s is None else median(overheads),
         "regions": last.regions,
         "regions_per_s": median([last.regions / images / slope for slope in slopes]),
         "peak_mb": median([many.peak_mb for _, many in pairs]),

@@ -34,7 +34,7 @@ def test_code_lines_leave_out_comments_blanks_and_the_docstring():
 
 
 def test_seconds_per_image_are_the_difference_of_two_runs():
-    few, many = (peers._Measured(seconds, 100.0, 1.0, 400 * images, 0.1 * images) for seconds, images in ((12, 8), (22, 18)))
+    few, many = (peers._Measured(seconds, 100.0, 1.0, 400 * images, 0.5 + 0.1 * images) for seconds, images in ((12, 8), (22, 18)))
     found = peers._figures([(few, many)], 18)
     assert found["image_s"] == 1
     assert found["fixed_s"] == 4
