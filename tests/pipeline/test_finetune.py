@@ -105,14 +105,14 @@ def test_a_training_that_is_stopped_three_times_ends_with_the_same_bytes(tuned_c
 
 
 class DyingWork(finetune.FinetuneWork):
-    """Work whose first worker is killed after the first checkpoint."""
+    """Work whose last process is killed after the first checkpoint."""
 
     def make_worker(self):
         worker = super().make_worker()
         segment, died = worker._segment, Path(self._run.url) / "died"
 
         def dying(first, last):
-            if first and not died.exists():
+            if first and worker._number == worker._count - 1 and not died.exists():
                 died.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return segment(first, last)
@@ -152,6 +152,22 @@ def test_two_workers_share_each_batch_and_go_on_from_their_checkpoint(cluster, t
     assert not np.allclose(one["fc7.0.weight"], start["fc7.0.weight"].numpy(), atol=1e-4)
     losses = [[json.loads(line)["loss"] for line in Path(finetune.folder(Run(c)), finetune.TELEMETRY).open()] for c in (alone, config)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_one_of_two_workers_dies_and_both_go_on_from_their_checkpoint(tuned_config, monkeypatch):
+    alone, config = tuned_config("alone", dropout=0.0), tuned_config("both", {"executor": "ray", "workers": 2}, dropout=0.0, workers=2)
+    tune(alone)
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["DyingWork"]))
+    monkeypatch.setattr(finetune, "FinetuneWork", DyingWork)
+    tune(config)
+    assert (Path(config.run.dir) / "died").exists()
+    one, two = (Path(finetune.folder(Run(c))) for c in (alone, config))
+    for name, weights in load_file(one / finetune.NETWORK).items():
+        np.testing.assert_allclose(load_file(two / finetune.NETWORK)[name], weights, atol=1e-5)
+    rows = [json.loads(line) for line in (two / finetune.TELEMETRY).read_text().splitlines()]
+    assert [row["steps"] for row in rows] == [2, 4, 6]
+    assert rows[0]["worker"] != rows[1]["worker"] == rows[2]["worker"]
+    assert sorted(path.name for path in two.iterdir()) == ["_manifest.json", finetune.CLASSIFIER, finetune.NETWORK, finetune.TELEMETRY]
 
 
 def stop(self, done):
