@@ -126,6 +126,7 @@ class ScalingSection(ScalingParams):
     precision: Literal["float32", "bfloat16"] = "float32"  # of their weights
     min_score: float = -1.0  # below it (or detect.min_score) no class detects there: rcnn_detect.m
     block_classes: int = BLOCK  # of one product
+    device: Literal["cpu", "cuda"] = "cpu"  # of the products; cuda: in workers that hold a GPU
     weights_gb: float = 8.0  # that a node maps at a time; where all classes have more, ranges of them follow each other
 
 

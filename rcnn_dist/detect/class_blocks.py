@@ -51,7 +51,9 @@ def class_ranges(n_classes: int, row_bytes: int, limit: int, block: int = BLOCK)
     return [range(start, min(start + blocks * block, rows)) for start in range(0, rows, blocks * block)]
 
 
-def score_classes(features: Float32[Array, "R D"], weights: Array, biases: Float32[Array, "C"], params: BlockParams) -> ClassScores:
+def score_classes(
+    features: Float32[Array, "R D"], weights: Array, biases: Float32[Array, "C"], params: BlockParams, device: str = "cpu"
+) -> ClassScores:
     """The best regions of every class that score above the threshold.
 
     Law: a class's rows have the same bits whatever classes stand beside and behind it, for every product has one width and its place in
@@ -59,6 +61,7 @@ def score_classes(features: Float32[Array, "R D"], weights: Array, biases: Float
 
     Args:
         weights: float32, or bfloat16 as uint16; padded to whole blocks with rows of any content whose bias is -inf.
+        device: where the products are computed, as torch calls it; it takes one block of weights at a time.
 
     Raises:
         ValueError: the classes are no whole number of blocks.
@@ -67,7 +70,7 @@ def score_classes(features: Float32[Array, "R D"], weights: Array, biases: Float
     """
     if len(weights) % params.block:
         raise ValueError(f"{len(weights)} classes: weights are padded to whole blocks of {params.block}, with biases of -inf")
-    found = list(_blocks(features, weights, biases, params))
+    found = list(_blocks(features, weights, biases, params, device))
     empty = ClassScores(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     parts = [*found, empty]
     return ClassScores(
@@ -89,8 +92,9 @@ def to_bfloat16(values: Float32[Array, "*shape"]) -> Array:
     return torch.from_numpy(np.ascontiguousarray(values)).bfloat16().view(torch.uint16).numpy()
 
 
-def _blocks(features: Array, weights: Array, biases: Array, params: BlockParams) -> Iterator[ClassScores]:
-    product = _half_product(features) if weights.dtype == np.uint16 else _product(features, params.block)
+def _blocks(features: Array, weights: Array, biases: Array, params: BlockParams, device: str) -> Iterator[ClassScores]:
+    half = weights.dtype == np.uint16
+    product = _torch_product(features, half, device) if half or device != "cpu" else _product(features, params.block)
     for start in range(0, len(weights), params.block):
         scores = product(weights[start : start + params.block])
         scores += biases[start : start + params.block]
@@ -103,15 +107,16 @@ def _product(features: Array, width: int) -> Callable[[Array], Array]:
     return lambda block: np.matmul(features, block.T, out=scores)
 
 
-def _half_product(features: Array) -> Callable[[Array], Array]:
-    """The same of bfloat16 weights, by torch, which adds up in float32 and rounds the sum to bfloat16."""
+def _torch_product(features: Array, half: bool, device: str) -> Callable[[Array], Array]:
+    """The same by torch; of bfloat16 weights the sum is float32, rounded to bfloat16."""
     import torch
 
-    rounded = torch.from_numpy(features).bfloat16()
+    kept = torch.from_numpy(features).to(device, torch.bfloat16 if half else torch.float32)
 
     def product(block: Array) -> Array:
-        halves = torch.from_numpy(np.array(block)).view(torch.bfloat16)
-        return (rounded @ halves.T).float().numpy()
+        rows = torch.from_numpy(np.array(block))
+        rows = (rows.view(torch.bfloat16) if half else rows).to(device)
+        return (kept @ rows.T).float().cpu().numpy()
 
     return product
 

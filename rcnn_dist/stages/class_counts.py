@@ -48,6 +48,10 @@ class ClassCountStage(ShardStage):
         self._n_classes = n_classes
 
     @property
+    def heavy(self) -> bool:
+        return self.context.config.scaling.device != "cpu" and len(self.ranges) == 1
+
+    @property
     def ranges(self) -> list[range]:
         """The classes whose weights a node maps at a time.
 
@@ -70,6 +74,7 @@ class ClassCountStage(ShardStage):
             "n_classes": self._n_classes,
             "precision": run.config.scaling.precision,
             "block_classes": run.config.scaling.block_classes,
+            "device": run.config.scaling.device,
             "detect": run.section("detect"),
             "min_score": run.config.scaling.min_score,
             "classes": run.classes,
@@ -112,7 +117,11 @@ class RangeStage(ClassCountStage):
 
 
 class RangeWorker(ShardWorker):
-    """Maps the weights of a range of classes; scores and suppresses the regions of one image after the other."""
+    """Maps the weights of a range of classes; scores and suppresses the regions of one image after the other.
+
+    Raises:
+        ConfigError: the products are wanted on a GPU and this process has none.
+    """
 
     name = NAME
 
@@ -122,6 +131,12 @@ class RangeWorker(ShardWorker):
         self._first = classes.start
         self._model = load_model(train.folder(run), run.classes)
         detect, scaling = run.config.detect, run.config.scaling
+        self._device = scaling.device
+        if self._device == "cuda":
+            from rcnn_dist.features.extract import choose_device
+
+            if choose_device().type != "cuda":
+                raise ConfigError("scaling.device is cuda, and this process finds no GPU: set it to cpu, or give workers GPUs")
         floor = max(detect.min_score, scaling.min_score)
         self._params = BlockParams(floor, detect.max_per_image, detect.nms_threshold, scaling.block_classes)
         self._weights, self._biases = map_weights(
@@ -138,7 +153,7 @@ class RangeWorker(ShardWorker):
             boxes, features = boxes_of(table)[proposals], matrix(table, layer)[proposals].astype(np.float32)
             scaled = scale_features(features, self._model.mean_norms[layer], self._run.config.scaling.target_norm)
             with shard.timed("product"):
-                found = score_classes(scaled, self._weights, self._biases, self._params)
+                found = score_classes(scaled, self._weights, self._biases, self._params, self._device)
             with shard.timed("nms"):
                 kept = suppress(found, boxes, self._params)
             size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)

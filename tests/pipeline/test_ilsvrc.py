@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rcnn_dist import driver
 from rcnn_dist.config import load_config, make_config
@@ -159,6 +160,14 @@ def test_a_limit_below_one_block_is_refused(run):
     scaling = replace(run.config.scaling, classes=(30,), weights_gb=0.001)
     config = make_config(run.config.model_copy(update={"scaling": scaling}).model_dump(mode="json"))
     with pytest.raises(ConfigError, match=r"scaling.weights_gb is 0.001: the weights of 1024 classes, one block, take 4194304 bytes"):
+        driver.run_stages(config, ["scale"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_products_on_a_gpu_that_is_not_there_are_refused(run):
+    scaling = replace(run.config.scaling, classes=(30,), device="cuda")
+    config = make_config(run.config.model_copy(update={"scaling": scaling}).model_dump(mode="json"))
+    with pytest.raises(ConfigError, match="scaling.device is cuda, and this process finds no GPU: set it to cpu"):
         driver.run_stages(config, ["scale"])
 
 

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from rcnn_dist.detect.class_blocks import BLOCK, BlockParams, class_ranges, padded_classes, score_classes, suppress, to_bfloat16
+from rcnn_dist.detect.class_blocks import (
+    BLOCK,
+    BlockParams,
+    _product,
+    _torch_product,
+    class_ranges,
+    padded_classes,
+    score_classes,
+    suppress,
+    to_bfloat16,
+)
 from rcnn_dist.geometry.nms import nms
 
 PARAMS = BlockParams(min_score=0.5, max_per_image=4)
@@ -94,6 +104,12 @@ def test_half_precision_is_near_the_whole():
     for matrix, found in zip(matrices, (whole, half), strict=True):
         matrix[found.class_index, found.region] = found.score
     assert 0 < np.abs(matrices[0] - matrices[1]).max() < 0.05
+
+
+def test_the_product_of_other_devices_is_that_of_the_processor():
+    features, weights, *_ = random_case(BLOCK)
+    expected = _product(features, BLOCK)(weights)
+    np.testing.assert_allclose(_torch_product(features, False, "cpu")(weights), expected, atol=1e-5)
 
 
 def test_suppression_is_that_of_each_class():
