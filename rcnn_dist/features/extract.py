@@ -52,8 +52,7 @@ class Extractor:
         self._network = network.to(device, self._dtype).to(memory_format=torch.channels_last).eval()
         if device.type == "cpu":
             self._network.prepare_for_cpu(params.batch_size)
-        std = network.preprocess.std
-        self._std = None if (std == 1).all() else torch.from_numpy(std).to(device)[:, None, None]
+        self._std = None if (network.preprocess.std == 1).all() else _whole_std(network, device)
         self._params = params
         self.device = device
 
@@ -120,6 +119,13 @@ class Extractor:
                 "check its mean, std and weights"
             )
         return rows.cpu().numpy()
+
+
+def _whole_std(network: Network, device: torch.device) -> Float32[Tensor, "1 3 S S"]:
+    """Every pixel's divisors, laid out as the crops are: three values per pixel are slow to divide by."""
+    side = network.input_size
+    whole = torch.from_numpy(network.preprocess.std).to(device)[None, :, None, None].expand(1, 3, side, side)
+    return whole.contiguous(memory_format=torch.channels_last)
 
 
 def region_warp(
