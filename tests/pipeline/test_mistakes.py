@@ -200,7 +200,7 @@ def places(shapes_root, finished_run, tmp_path_factory):
     found = {name: str(path) for name, path in paths.items()} | {"voc": str(shapes_root), "run": finished_run.run.dir}
     words = {
         "ablation": str(ROOT / "configs/ablations/nms.yaml"),
-        "pretrain": f"jobs/pretrain.py --config {ROOT}/configs/pretrain_tnet.yaml",
+        "pretrain": f"jobs/pretrain.py --config {ROOT}/configs/pretrain_tnet.yaml --set runtime.executor=in_process",
         "one": "--set data.test=null --set run.stages=[propose]",
         "similar": "explore similar --run {run} --image {photo}".format(**found),
     }
