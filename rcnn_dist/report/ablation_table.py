@@ -10,6 +10,7 @@ import numpy as np
 
 from rcnn_dist.report.drawing import short_label
 from rcnn_dist.report.plots import BLUE, ORANGE, RC, add_legend, bars, to_svg
+from rcnn_dist.report.run_data import median_ap
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,7 @@ class ResultRow:
     @property
     def median(self) -> float:
         """Over the classes that have an AP."""
-        known = [value for value in self.ap.values() if not np.isnan(value)]
-        return float(np.median(known)) if known else float("nan")
+        return median_ap(self.ap.values())
 
 
 def table_classes(rows: Sequence[ResultRow]) -> list[str]:

@@ -21,7 +21,7 @@ from rcnn_dist.report.plots import (
     plot_proposal_recall,
     plot_stage_times,
 )
-from rcnn_dist.report.run_data import Curve, Example, Refit, ReportData
+from rcnn_dist.report.run_data import Curve, Example, Refit, ReportData, median_ap
 from rcnn_dist.report.scaling_plot import CLAIMS, plot_scaling
 
 _VARIANTS = ("voc07", "area", "coco", "ilsvrc")
@@ -55,7 +55,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         ap=ap,
         mean_ap={variant: _mean(values) for variant, values in ap.items()},
-        median_ap={variant: _median(values) for variant, values in ap.items()},
+        median_ap={variant: median_ap(values) for variant, values in ap.items()},
         without_objects=sum(all(math.isnan(values[k]) for values in ap.values()) for k in range(len(data.classes))) if ap else 0,
         score_range=_score_range(data),
         box_plot=plot_ap_boxes(_boxes(data, ap)) if len(data.classes) >= _BOX_CLASSES and ap else None,
@@ -90,7 +90,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "duration": format_duration,
         "percent": lambda value: "–" if math.isnan(value) else f"{100 * value:.1f}",
-        "median": _median,
+        "median": median_ap,
         "figures": lambda value, digits: "–" if math.isnan(value) else f"{value:.{digits}g}",
         "sortable": lambda value: "" if math.isnan(value) else f"{value:.12g}",
         "svg_uri": lambda svg: _data_uri("image/svg+xml", svg.encode("utf-8", "replace")),
@@ -105,11 +105,6 @@ def _environment() -> jinja2.Environment:
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _median(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.median(known)) if known else math.nan
 
 
 def _plot_curve(curve: Curve | None) -> str:

@@ -1,8 +1,10 @@
 """What the report's page shows, as plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from rcnn_dist.arrays import Array, Float64
 
@@ -152,3 +154,9 @@ class ReportData:
     errors: Mapping[str, Any]  # what evaluation/errors.json holds
     scaling: Mapping[str, Any] = field(default_factory=dict)  # what scaling/scaling.json holds
     variant: str = "voc07"
+
+
+def median_ap(values: Iterable[float]) -> float:
+    """The median over the classes that have an AP; NaN where none has."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.median(known)) if known else float("nan")

@@ -119,8 +119,8 @@ def measure_rates(config: RunConfig, n_classes: int, images: list[bytes], propos
     params = ExtractParams(config.extract.layers, config.extract.batch_size, config.extract.precision, config.warp)
     extractor = Extractor(network, params, choose_device())
     pictures = [decode_image(data) for data in images]
-    search(pictures[0], config.proposals)  # compiles
-    boxes = search(pictures[0], config.proposals)[: min(proposals, 4 * config.extract.batch_size)]
+    searched = search(pictures[0], config.proposals)  # compiles
+    boxes = searched[: min(proposals, 4 * config.extract.batch_size)]
     size = _classified(config, extractor.layer_sizes)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((_FITTED_ROWS, size), dtype=np.float32)
@@ -134,7 +134,7 @@ def measure_rates(config: RunConfig, n_classes: int, images: list[bytes], propos
         _seconds(lambda: extractor.extract(pictures[0], boxes)) / len(boxes),
         _seconds(lambda: score_regions(features, weights, biases)) / len(features) / tried,
         _seconds(lambda: fit_svm(halves[:10], halves[10:], config.classify, 20 / math.sqrt(size), np.zeros(len(halves)))),
-        *_row_bytes(pictures[0], search(pictures[0], config.proposals), boxes, stored),
+        *_row_bytes(pictures[0], searched, boxes, stored),
         network_bytes=network_bytes,
     )
     return rates, extractor.layer_sizes
