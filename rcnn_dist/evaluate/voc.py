@@ -59,6 +59,7 @@ class ClassResult:
     recall: Float64[Array, "K"]
     precision: Float64[Array, "K"]
     ap: Mapping[Variant, float]  # NaN: no object to find
+    matched: Mapping[Variant, Matches]  # by each variant's own rules
 
 
 def variants(chosen: Variant) -> tuple[Variant, ...]:
@@ -79,19 +80,15 @@ def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: 
     """
     both = (detections.image, detections.boxes, detections.scores, objects.image, objects.boxes, objects.difficult, min_iou)
     matches = match_voc(*both)
-    recall, precision = precision_recall(matches)
-    if not matches.n_positives:
-        return ClassResult(matches, recall, precision, dict.fromkeys(variants(chosen), float("nan")))
-    ap: dict[Variant, float] = {
-        "voc07": average_precision(recall, precision, "voc07"),
-        "area": average_precision(recall, precision, "area"),
-    }
-    ap["coco"] = average_precision(*precision_recall(match_coco(*both)), "coco")
+    matched: dict[Variant, Matches] = {"voc07": matches, "area": matches, "coco": match_coco(*both)}
     if chosen == "ilsvrc":
-        matches = match_ilsvrc(*both[:5])
-        recall, precision = precision_recall(matches)
-        ap["ilsvrc"] = average_precision(recall, precision, "area")
-    return ClassResult(matches, recall, precision, ap)
+        matched["ilsvrc"] = match_ilsvrc(*both[:5])
+        matches = matched["ilsvrc"]
+    recall, precision = precision_recall(matches)
+    if not matched["voc07"].n_positives:
+        return ClassResult(matches, recall, precision, dict.fromkeys(variants(chosen), float("nan")), matched)
+    ap = {v: average_precision(*precision_recall(own), "area" if v == "ilsvrc" else v) for v, own in matched.items()}
+    return ClassResult(matches, recall, precision, ap, matched)
 
 
 def mean_average_precision(results: Mapping[str, ClassResult], variant: Variant) -> float:

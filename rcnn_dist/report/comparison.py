@@ -29,6 +29,7 @@ def comparison_rows(found: Mapping[str, Any]) -> dict[str, list[Row]]:
     means = [Row(label, tuple(_percent(run[key]) for run in runs)) for label, key in _MEANS.items()]
     return {
         f"AP in percent ({found['variant']})": [*ap, *means],
+        "mAP against the first run, in points": _against_first(found["resamples"], runs),
         "False positives": _rows(runs, "false_positives", str),
         "mAP in points that it costs": _rows(runs, "mAP_gain", _percent),
         "Objects missed": _rows(runs, "missed", str),
@@ -37,6 +38,17 @@ def comparison_rows(found: Mapping[str, Any]) -> dict[str, list[Row]]:
 
 
 _MEANS = {"mAP": "mAP", "mAP without regression": "mAP_without_regression"}
+
+
+def _against_first(resamples: int, runs: list[dict[str, Any]]) -> list[Row]:
+    both = [run["against_first"] or {} for run in runs]
+    if not any(both):
+        return []
+    ends = [f"{_points(one.get('low'))} to {_points(one.get('high'))}" if one else "–" for one in both]
+    return [
+        Row("difference", tuple(_points(one.get("mAP")) for one in both)),
+        Row(f"95% of {resamples} draws of the test images", tuple(ends)),
+    ]
 
 
 def render_comparison(found: Mapping[str, Any]) -> str:
@@ -67,3 +79,7 @@ def _rows(runs: list[dict[str, Any]], key: str, show: Any) -> list[Row]:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"

@@ -28,6 +28,7 @@ from rcnn_dist.evaluate.voc import (
 from rcnn_dist.stages import detect, train
 from rcnn_dist.stages.base import Executor, Progress
 from rcnn_dist.stages.errors import analyse_errors, json_number
+from rcnn_dist.stages.ranked import RANKED, save_ranked
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.query import detections_by_class
@@ -72,6 +73,7 @@ class EvaluateStage:
         files.write_bytes(files.join(folder(self._run), ERRORS), errors.encode())
         points = json.dumps(operating_points_json(self._run, found)) + "\n"
         files.write_bytes(files.join(folder(self._run), OPERATING_POINTS), points.encode())
+        save_ranked(files.join(folder(self._run), RANKED), found.image_ids, found.detections, found.objects, found.results)
         progress.advance(len(self._run.classes))
         progress.finish()
 

@@ -11,10 +11,12 @@ from rcnn_dist import driver
 from rcnn_dist.config import load_config, make_config
 from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc, sample_jpeg
 from rcnn_dist.errors import ConfigError
+from rcnn_dist.evaluate.bootstrap import resampled_ap
 from rcnn_dist.stages import collect, estimate, extract, propose, train
 from rcnn_dist.stages.class_counts import ClassCountStage
 from rcnn_dist.stages.detect import DetectStage
 from rcnn_dist.stages.evaluate import evaluate
+from rcnn_dist.stages.ranked import load_ranked
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.scale import figures_url
 from rcnn_dist.stages.windows import image_windows
@@ -49,6 +51,10 @@ def test_the_whole_job_ends_with_an_ap_by_the_kits_rules(run):
     assert "generated ILSVRC2013 val2" in page
     lines = Path(run.url, "evaluation", metrics["archive"]).read_text().splitlines()
     assert len(lines) == sum(metrics["detections"].values()) and {len(line.split()) for line in lines} == {7}
+    once = np.ones((1, metrics["images"]), np.int64)
+    for name, ranked in load_ranked(f"{run.url}/evaluation/ranked.safetensors", "ilsvrc").classes.items():
+        (ap,) = resampled_ap(ranked, once, "ilsvrc")
+        assert ap == pytest.approx(metrics["ap"][name]["ilsvrc"]) if metrics["objects"][name] else np.isnan(ap)
 
 
 def test_train_images_have_ground_truth_alone(run):
