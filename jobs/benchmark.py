@@ -106,13 +106,13 @@ def segmentation(
 
 @app.command()
 def networks(
-    batch_size: Annotated[int, typer.Option(min=1, help="Regions of a forward.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Forwards of each network.")] = 10,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Regions of a forward; 16, on a GPU 256, if not given.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of each network: one forward, on a GPU ten.")] = 10,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch; its own choice, if not given.")] = None,
-    compiled: Annotated[bool, typer.Option("--compiled", help="Also through torch.compile.")] = False,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Also through torch.compile, as on a GPU in any case.")] = False,
     json_path: Json = None,
 ) -> None:
-    """T-Net and O-Net against torchvision's models of the same cost: regions per second, float32 and bfloat16.
+    """T-Net and O-Net against torchvision's models of the same cost and against their bare products: regions per second, by arithmetic.
 
     Example: python jobs/benchmark.py networks --threads 2 --json networks.json
     """
