@@ -6,6 +6,7 @@ A local path and an fsspec URL (`s3://bucket/run`, `memory://run`) are both call
 
 import contextlib
 import errno
+import logging
 import os
 import random
 import tempfile
@@ -18,11 +19,13 @@ from typing import IO, TYPE_CHECKING, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from rcnn_dist.errors import DataError, StoreError
+from rcnn_dist.errors import ConfigError, DataError, StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as pads
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -30,6 +33,7 @@ OPERATION_TIMEOUT_S = 600.0  # a server that takes longer is asked again; some c
 WAITS_S: tuple[float, ...] = (0.2, 1.0, 4.0, 15.0)  # before the second attempt, the third, ...
 SCRATCH = "_tmp-"
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)  # no further attempt changes them
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # of the package, by protocol
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -57,6 +61,7 @@ def attempt(url: str, operation: Callable[[], T]) -> T:
                     f"{url}: storage failed {len(WAITS_S) + 1} times, at last with {type(error).__name__}: {error}; "
                     "mend it and run the same command again, it resumes"
                 ) from error
+            logger.warning("%s: %s: %s; trying again", url, type(error).__name__, error)
             time.sleep(wait * random.uniform(0.5, 1.0))
     raise AssertionError
 
@@ -234,8 +239,17 @@ def local_path(url: str) -> Path | None:
 
 
 def _locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system and path; listings are never cached, as other machines write too."""
-    fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    """File system and path; listings are never cached, as other machines write too.
+
+    Raises:
+        ConfigError: nothing that is installed reaches such addresses.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, OSError, ValueError) as error:
+        extra = _EXTRAS.get(url.partition("://")[0])
+        hint = f"pip install 'rcnn-dist[{extra}]'" if extra else "give a path, or an address that an installed fsspec library reaches"
+        raise ConfigError(f"{url}: {error}: {hint}") from error
     return fs, path
 
 

@@ -1,9 +1,10 @@
 import errno
+import sys
 import uuid
 
 import pytest
 
-from rcnn_dist.errors import StoreError
+from rcnn_dist.errors import ConfigError, StoreError
 from rcnn_dist.store import files
 
 
@@ -57,3 +58,19 @@ def test_a_folder_is_removed_with_all_below(folder):
 def test_a_full_disk_says_what_to_do(tmp_path):
     with pytest.raises(StoreError, match="no space left .* run the same command again"), files.scratch_file(str(tmp_path / "a")):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("s3://bucket/run", "pip install 'rcnn-dist\\[s3\\]'"),
+        ("gs://bucket/run", "pip install 'rcnn-dist\\[gcs\\]'"),
+        ("nowhere://run", "Protocol not known: nowhere: give a path"),
+    ],
+)
+def test_an_address_that_no_installed_library_reaches_says_what_to_install(monkeypatch, url, hint):
+    monkeypatch.setattr(sys.modules["fsspec.registry"], "_registry", {})
+    for module in ("s3fs", "gcsfs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=hint):
+        files.exists(url)
