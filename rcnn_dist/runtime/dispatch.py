@@ -6,9 +6,12 @@ jobs are with a worker: one that it computes and one that waits there, so that n
 A task whose workers died SUSPECT_AFTER times is suspected of holding items (images) that kill: it is bisected by probes, which run some
 items apart and tell whether that survived. An item that died alone PROBE_ATTEMPTS times is quarantined, and the task goes out again
 without it. A worker's own death never quarantines an item, so machines that fail cannot cost an image.
+
+Tasks may lie in lanes: a node, which workers share, has tasks of one lane at a time, because its memory would not hold what two need.
+A node keeps its lane while it has tasks; then it takes the lane with the fewest nodes, the first of those.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,18 +50,29 @@ class _Task:
     quarantined: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Worker:
+    node: str
+    jobs: list[Job] = field(default_factory=list)
+
+
 class Dispatcher:
     """Tasks 0..n-1 over workers that come and go; every task is done once, or `exhausted` names it.
 
     Args:
         sizes: the number of items of each task that can be probed, 0 for a task that cannot be bisected.
+        lanes: of each task; None: one lane.
     """
 
-    def __init__(self, sizes: Sequence[int], max_in_flight: int = 2) -> None:
+    def __init__(self, sizes: Sequence[int], max_in_flight: int = 2, lanes: Sequence[str] | None = None) -> None:
         self._tasks = [_Task(size) for size in sizes]
-        self._waiting = deque(Job(i) for i in range(len(sizes)))
+        self._lanes = [""] * len(sizes) if lanes is None else lanes
+        self._waiting: dict[str, deque[Job]] = {lane: deque() for lane in self._lanes}
+        for i, lane in enumerate(self._lanes):
+            self._waiting[lane].append(Job(i))
         self._max_in_flight = max_in_flight
-        self._with_worker: dict[str, list[Job]] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._lane_of: dict[str, str | None] = {}  # node -> the lane of its latest job
         self._undone = len(sizes)
         self.exhausted: int | None = None  # a task whose workers die and no item is to blame
 
@@ -68,7 +82,7 @@ class Dispatcher:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        return tuple(self._with_worker)
+        return tuple(self._workers)
 
     @property
     def unfinished(self) -> int:
@@ -79,12 +93,13 @@ class Dispatcher:
         """Item -> reason, of the items that a task goes without."""
         return dict(self._tasks[task].quarantined)
 
-    def add_worker(self, worker: str) -> None:
-        self._with_worker[worker] = []
+    def add_worker(self, worker: str, node: str = "") -> None:
+        self._workers[worker] = _Worker(node)
+        self._lane_of.setdefault(node, None)
 
     def done(self, worker: str, job: Job) -> None:
         """A task is done, or a probe survived."""
-        self._with_worker[worker].remove(job)
+        self._workers[worker].jobs.remove(job)
         if job.items is None:
             self._undone -= 1
         else:
@@ -92,7 +107,7 @@ class Dispatcher:
 
     def probe_died(self, worker: str, job: Job, reason: str) -> None:
         """The items of a probe killed the process that ran them."""
-        self._with_worker[worker].remove(job)
+        self._workers[worker].jobs.remove(job)
         task, items = self._tasks[job.task], job.items or ()
         if len(items) > 1:
             self._bisect(job.task, items)
@@ -107,22 +122,40 @@ class Dispatcher:
 
     def worker_died(self, worker: str) -> None:
         """Takes the worker's jobs back, to be given out first; the one that it computed is suspected in time."""
-        jobs = self._with_worker.pop(worker, [])
-        suspected = bool(jobs) and self._suspect(jobs[0])
-        self._waiting.extendleft(reversed(jobs[1:] if suspected else jobs))
+        dead = self._workers.pop(worker)
+        if all(other.node != dead.node for other in self._workers.values()):
+            del self._lane_of[dead.node]
+        suspected = bool(dead.jobs) and self._suspect(dead.jobs[0])
+        for job in reversed(dead.jobs[1:] if suspected else dead.jobs):
+            self._give_first(job)
 
     def submissions(self, starting: int = 0) -> list[Submission]:
         """What to give out now: jobs in order, to the worker with the fewest; none waits there that a starting worker would compute."""
         given = []
-        while self._waiting and self._with_worker:
-            worker = min(self._with_worker, key=lambda name: len(self._with_worker[name]))
-            busy = len(self._with_worker[worker])
-            if busy >= self._max_in_flight or (busy and len(self._waiting) <= starting):
+        while self._workers and (waiting := sum(map(len, self._waiting.values()))):
+            lanes = self._lanes_to_take()
+            name, worker = min(self._workers.items(), key=lambda item: (item[1].node not in lanes, len(item[1].jobs)))
+            busy = len(worker.jobs)
+            if worker.node not in lanes or busy >= self._max_in_flight or (busy and waiting <= starting):
                 break
-            job = self._waiting.popleft()
-            self._with_worker[worker].append(job)
-            given.append(Submission(worker, job))
+            lane = self._lane_of[worker.node] = lanes[worker.node]
+            job = self._waiting[lane].popleft()
+            worker.jobs.append(job)
+            given.append(Submission(name, job))
         return given
+
+    def _lanes_to_take(self) -> dict[str, str]:
+        """Node -> the lane of the next job that it may be given; without nodes that must first end what they have."""
+        waiting = [lane for lane, jobs in self._waiting.items() if jobs]
+        lanes = {node: lane for node, lane in self._lane_of.items() if lane in waiting}
+        if len(lanes) < len(self._lane_of):
+            at_work = {worker.node for worker in self._workers.values() if worker.jobs}
+            nodes_on = Counter(self._lane_of.values())
+            lanes |= {node: min(waiting, key=nodes_on.__getitem__) for node in self._lane_of if node not in lanes and node not in at_work}
+        return lanes
+
+    def _give_first(self, job: Job) -> None:
+        self._waiting[self._lanes[job.task]].appendleft(job)
 
     def _suspect(self, job: Job) -> bool:
         """Counts a death; True where probes take the job's place in the queue."""
@@ -154,7 +187,7 @@ class Dispatcher:
 
     def _probe(self, index: int, items: tuple[int, ...]) -> None:
         self._tasks[index].open_probes += 1
-        self._waiting.appendleft(Job(index, items))
+        self._give_first(Job(index, items))
 
     def _end_probe(self, index: int) -> None:
         """With its last probe, a task goes out again; after too many rounds that found nothing it is exhausted."""
@@ -166,4 +199,4 @@ class Dispatcher:
         if not task.found_in_round:
             task.fruitless_rounds += 1
             self._give_up(index, task.fruitless_rounds >= MAX_FRUITLESS_ROUNDS)
-        self._waiting.appendleft(Job(index))
+        self._give_first(Job(index))

@@ -118,18 +118,49 @@ def test_nothing_to_do_is_finished():
     assert not Dispatcher([1]).finished
 
 
-class World:
-    """Workers that join, finish and die in random order; images that kill whatever process runs them."""
+def test_a_node_keeps_to_a_lane_until_its_tasks_are_given_out_and_done():
+    dispatcher = Dispatcher([0] * 7, max_in_flight=1, lanes="AAABBCC")
+    dispatcher.add_worker("a", "one")
+    dispatcher.add_worker("b", "one")
+    dispatcher.add_worker("c", "two")
+    assert dispatcher.submissions() == [Submission("a", Job(0)), Submission("b", Job(1)), Submission("c", Job(3))]
+    dispatcher.done("a", Job(0))
+    assert dispatcher.submissions() == [Submission("a", Job(2))]
+    dispatcher.done("b", Job(1))
+    assert dispatcher.submissions() == [], "the other worker of its node is still at A"
+    dispatcher.done("a", Job(2))
+    assert dispatcher.submissions() == [Submission("a", Job(5)), Submission("b", Job(6))], "C, which no node has"
+    dispatcher.done("a", Job(5))
+    dispatcher.done("b", Job(6))
+    assert dispatcher.submissions() == [Submission("a", Job(4))], "now two nodes are at B"
 
-    def __init__(self, poison, size, generator, kills):
-        self.poison, self.generator, self.kills = poison, generator, kills
-        self.dispatcher = Dispatcher([size] * len(poison))
-        self.flight, self.done, self.born = {}, [], 0
+
+def test_a_task_that_comes_back_when_all_nodes_have_left_its_lane_is_done_by_the_next_that_can():
+    dispatcher = Dispatcher([0] * 3, max_in_flight=1, lanes="ABB")
+    dispatcher.add_worker("a", "one")
+    dispatcher.add_worker("b", "two")
+    assert dispatcher.submissions() == [Submission("a", Job(0)), Submission("b", Job(1))]
+    dispatcher.worker_died("a")
+    assert dispatcher.submissions() == []
+    dispatcher.done("b", Job(1))
+    assert dispatcher.submissions() == [Submission("b", Job(2))]
+    dispatcher.done("b", Job(2))
+    assert dispatcher.submissions() == [Submission("b", Job(0))]
+
+
+class World:
+    """Workers that join, finish and die in random order, on two nodes; images that kill whatever process runs them."""
+
+    def __init__(self, poison, size, generator, kills, lanes):
+        self.poison, self.generator, self.kills, self.lanes = poison, generator, kills, lanes
+        self.dispatcher = Dispatcher([size] * len(poison), lanes=lanes)
+        self.flight, self.done, self.born, self.node_of = {}, [], 0, {}
 
     def step(self):
         event = self.generator.choice(["join", "work", "work", "work", "kill"])
         if event == "join" and len(self.flight) < 3:
-            self.dispatcher.add_worker(f"w{self.born}")
+            self.node_of[f"w{self.born}"] = str(self.generator.choice(["one", "two"]))
+            self.dispatcher.add_worker(f"w{self.born}", self.node_of[f"w{self.born}"])
             self.flight[f"w{self.born}"] = []
             self.born += 1
         elif event == "work" and any(self.flight.values()):
@@ -140,6 +171,8 @@ class World:
         for submission in self.dispatcher.submissions():
             self.flight[submission.worker].append(submission.job)
         assert all(len(jobs) <= 2 for jobs in self.flight.values())
+        at_work = {(self.node_of[worker], self.lanes[job.task]) for worker, jobs in self.flight.items() for job in jobs}
+        assert len(at_work) == len({node for node, _ in at_work}), "a node has one lane"
 
     def work(self, worker):
         job = self.flight[worker][0]
@@ -160,9 +193,14 @@ class World:
         self.dispatcher.worker_died(worker)
 
 
-@given(st.lists(st.sets(st.integers(0, 4), max_size=3), max_size=12), st.integers(0, 2**32 - 1), st.integers(0, 4))
-def test_whatever_happens_every_task_is_done_once_and_exactly_the_killers_are_quarantined(poison, seed, kills):
-    world = World(poison, 5, np.random.default_rng(seed), kills)
+@given(
+    st.lists(st.tuples(st.sets(st.integers(0, 4), max_size=3), st.sampled_from("ABC")), max_size=12),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 4),
+)
+def test_whatever_happens_every_task_is_done_once_and_exactly_the_killers_are_quarantined(tasks, seed, kills):
+    poison = [killers for killers, _ in tasks]
+    world = World(poison, 5, np.random.default_rng(seed), kills, [lane for _, lane in tasks])
     for _ in range(5000):
         if world.dispatcher.finished:
             break
