@@ -127,7 +127,7 @@ class ScalingSection(ScalingParams):
     min_score: float = -1.0  # below it (or detect.min_score) no class detects there: rcnn_detect.m
     block_classes: int = BLOCK  # of one product
     device: Literal["cpu", "cuda"] = "cpu"  # of the products; cuda: in workers that hold a GPU
-    weights_gb: float = 8.0  # that a node maps at a time; where all classes have more, ranges of them follow each other
+    weights_gb: float = 8.0  # that a node maps at a time; where all classes have more, nodes share ranges of them
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
@@ -17,7 +26,15 @@ from rcnn_dist.runtime.watchdog import Limits, images_of, limited, start_guard
 
 logger = logging.getLogger(__name__)
 
-DEATHS = (ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError)
+DEATHS = (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
 MAX_FAILED_STARTS = 5
 _LOOK_EVERY_S = 5.0
 
@@ -34,17 +51,23 @@ def _run_task(work: Any, task: Any, threads: int, limits: Limits, is_probe: bool
 
 
 class Slots:
-    """A slot stands for one short task in the cluster's queue; twice as many as can run, so that no CPU waits for the driver."""
+    """A slot stands for one short task in the cluster's queue; twice as many as can run, so that no CPU waits for the driver.
+
+    Args:
+        pinned: a slot's tasks run on one node, else wherever Ray finds room.
+    """
 
     max_in_flight = 1
 
-    def __init__(self, work: Any, runtime: RuntimeSection) -> None:
+    def __init__(self, work: Any, runtime: RuntimeSection, pinned: bool = False) -> None:
         self.starting: dict[Any, str] = {}
         self._runtime = runtime
         self._limits = Limits.of(runtime)
         self._shared = ray.put(work)
-        self._remote = _run_task.options(num_cpus=runtime.threads_per_worker, max_retries=0)
-        self._count = 0
+        self._options = {"num_cpus": runtime.threads_per_worker, "max_retries": 0}
+        self._pinned = pinned
+        self._nodes: dict[str, str] = {}  # slot -> node; no name of one where slots are not pinned
+        self._lost: set[str] = set()
         self._looked = -math.inf
 
     def open(self, unfinished: int) -> list[str]:
@@ -53,20 +76,36 @@ class Slots:
             return []
         self._looked = time.monotonic()
         fitting = self._runtime.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // self._runtime.threads_per_worker)
-        wanted = min(2 * fitting, unfinished)
-        opened = [f"slot-{i}" for i in range(self._count, wanted)]
-        self._count = max(self._count, wanted)
+        wanted = dict(self._slots(2 * fitting)[: min(2 * fitting, unfinished)])
+        opened = [name for name in wanted if name not in self._nodes]
+        self._nodes |= wanted
         return opened
 
-    def submit(self, worker: str, task: Any, is_probe: bool) -> Any:  # noqa: ARG002  any slot is as good
-        return self._remote.remote(self._shared, task, self._runtime.threads_per_worker, self._limits, is_probe)
+    def node(self, worker: str) -> str:
+        return self._nodes[worker]
 
-    def replace(self, worker: str) -> list[str]:
+    def submit(self, worker: str, task: Any, is_probe: bool) -> Any:
+        where = NodeAffinitySchedulingStrategy(self._nodes[worker], soft=False) if self._pinned else None
+        remote = _run_task.options(scheduling_strategy=where, **self._options).remote
+        return remote(self._shared, task, self._runtime.threads_per_worker, self._limits, is_probe)
+
+    def replace(self, worker: str, error: Exception) -> list[str]:
         """The workers that can be given jobs at once in place of a dead one."""
-        return [worker]
+        if self._pinned and isinstance(error, NodeDiedError | TaskUnschedulableError):
+            self._lost.add(self._nodes[worker])
+            self._looked = -math.inf
+        return [] if self._nodes[worker] in self._lost else [worker]
 
     def close(self) -> None:
         pass
+
+    def _slots(self, count: int) -> list[tuple[str, str]]:
+        """Names and nodes; of nodes, which Ray still counts for a while after their end, without those that were lost."""
+        if not self._pinned:
+            return [(f"slot-{i}", "") for i in range(count)]
+        nodes = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
+        fitting = {node: cpus // self._runtime.threads_per_worker for node, cpus in nodes.items() if node not in self._lost}
+        return [(f"slot-{i}@{node[:12]}", node) for i, node in sorted((i, node) for node in fitting for i in range(2 * fitting[node]))]
 
 
 class _Actor:
@@ -78,11 +117,13 @@ class _Actor:
         self._limits = limits
         self._worker: Any = None
 
-    def ready(self) -> None:
+    def ready(self) -> str:
+        """The node that it is on, once it can work."""
         start_guard(self._limits.stopped_s)
         self._worker = self._work.make_worker()
         set_threads(self._threads)
         keep_freed_memory()
+        return str(ray.get_runtime_context().get_node_id())
 
     def run(self, task: Any, is_probe: bool) -> Any:
         if is_probe:
@@ -105,6 +146,7 @@ class Actors:
         self._shared = ray.put(work)
         self._resources = worker_resources(runtime)
         self._actors: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}
         self._started = 0
         self._failed_starts = 0
         self._looked = -math.inf
@@ -126,6 +168,9 @@ class Actors:
         self._say_if_late(now)
         return []
 
+    def node(self, worker: str) -> str:
+        return self._nodes[worker]
+
     def submit(self, worker: str, task: Any, is_probe: bool) -> Any:
         return self._actors[worker].run.remote(task, is_probe)
 
@@ -137,7 +182,7 @@ class Actors:
         """
         name = self.starting.pop(reference)
         try:
-            ray.get(reference)
+            self._nodes[name] = ray.get(reference)
         except DEATHS as error:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
@@ -145,13 +190,13 @@ class Actors:
                     f"{self._failed_starts} workers died while they started, so it is the work's own: a network or model that no process "
                     f"survives ({str(error).splitlines()[0]}); Ray's logs hold their last words"
                 ) from error
-            self.replace(name)
+            self.replace(name, error)
             return None
         self._failed_starts = 0
         self._warned = False
         return name
 
-    def replace(self, worker: str) -> list[str]:
+    def replace(self, worker: str, error: Exception) -> list[str]:  # noqa: ARG002  whatever it died of
         ray.kill(self._actors.pop(worker))
         self._start()
         return []

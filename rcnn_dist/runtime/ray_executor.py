@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -37,9 +38,10 @@ class RayExecutor:
         """
         if not tasks:
             return
-        pool = Actors(work, self._runtime) if work.heavy else Slots(work, self._runtime)
+        lanes = [task.lane if isinstance(task, ShardTask) else "" for task in tasks]
+        pool = Actors(work, self._runtime) if work.heavy else Slots(work, self._runtime, pinned=len(set(lanes)) > 1)
         try:
-            yield from _Call(pool, tasks, self._emit).run()
+            yield from _Call(pool, tasks, lanes, self._emit).run()
         finally:
             pool.close()
 
@@ -51,21 +53,24 @@ class RayExecutor:
 class _Call:
     """One map call: which job is where, until all are done."""
 
-    def __init__(self, pool: Actors | Slots, tasks: Sequence[Any], emit: EventSink) -> None:
+    def __init__(self, pool: Actors | Slots, tasks: Sequence[Any], lanes: Sequence[str], emit: EventSink) -> None:
         self._pool = pool
         self._emit = emit
         self._tasks = tasks
         sizes = [len(task.image_ids) if isinstance(task, ShardTask) else 0 for task in tasks]
-        self._dispatcher = Dispatcher(sizes, pool.max_in_flight)
+        self._dispatcher = Dispatcher(sizes, pool.max_in_flight, lanes)
         self._pending: dict[Any, Submission] = {}
 
     def run(self) -> Iterator[Any]:
         while not self._dispatcher.finished:
             for worker in self._pool.open(self._dispatcher.unfinished):
-                self._dispatcher.add_worker(worker)
+                self._add_worker(worker)
             for submission in self._dispatcher.submissions(len(self._pool.starting)):
                 self._pending[self._submit(submission)] = submission
-            for reference in ray.wait([*self._pool.starting, *self._pending], num_returns=1, timeout=_POLL_S)[0]:
+            references = [*self._pool.starting, *self._pending]
+            if not references:  # no node is left to pin tasks to: another may come
+                time.sleep(_POLL_S)
+            for reference in ray.wait(references, num_returns=1, timeout=_POLL_S)[0]:
                 if reference in self._pool.starting:
                     self._welcome(reference)
                 elif reference in self._pending:
@@ -89,7 +94,10 @@ class _Call:
             raise error.as_instanceof_cause() from None
         if worker is not None:
             self._emit("worker_ready", worker=worker)
-            self._dispatcher.add_worker(worker)
+            self._add_worker(worker)
+
+    def _add_worker(self, worker: str) -> None:
+        self._dispatcher.add_worker(worker, self._pool.node(worker))
 
     def _collect(self, reference: Any) -> Iterator[Any]:
         """The report of a task, if that is what has ended."""
@@ -133,8 +141,8 @@ class _Call:
                 f"the process of {self._name(exhausted)} died several times and no image is to blame: {str(error).splitlines()[0]}"
             ) from error
         logger.warning("a worker died and is replaced: %s", str(error).splitlines()[0])
-        for name in self._pool.replace(worker):
-            self._dispatcher.add_worker(name)
+        for name in self._pool.replace(worker, error):
+            self._add_worker(name)
 
     def _name(self, index: int) -> str:
         """A short name that no other task of its stage has."""

@@ -60,6 +60,7 @@ class ShardTask:
     index: int
     image_ids: tuple[str, ...]
     quarantined: tuple[tuple[str, str], ...] = ()  # (image id, reason) of images that no process survives
+    lane: str = ""  # a node works on shards of one lane at a time
 
     @property
     def part(self) -> str:
@@ -131,9 +132,13 @@ class ShardStage(ABC):
     def make_worker(self) -> Worker:
         """As in `Work`."""
 
+    def image_ids(self, split: str) -> tuple[str, ...]:
+        """The images of a split in set order."""
+        return self.context.image_ids(split)
+
     def tasks(self, split: str) -> list[ShardTask]:
         """All shards of a split: consecutive images in set order."""
-        ids, size = self.context.image_ids(split), self.context.config.run.shard_images
+        ids, size = self.image_ids(split), self.context.config.run.shard_images
         return [ShardTask(split, i // size, ids[i : i + size]) for i in range(0, len(ids), size)]
 
     def plan(self) -> list[ShardTask]:
@@ -181,9 +186,21 @@ class ShardStage(ABC):
         """Computes what is missing and publishes the manifests.
 
         Raises:
+            TooManyFailuresError: as `compute`.
+        """
+        self.compute(executor, progress)
+        for split in self.splits:
+            if not self.is_complete(split):
+                self._publish(split)
+            remove_scratch(self.folder(split))
+
+    def compute(self, executor: Executor, progress: Progress) -> None:
+        """Computes what is missing.
+
+        Raises:
             TooManyFailuresError: as soon as more images failed than the limit allows.
         """
-        planned = sum(len(self.context.image_ids(split)) for split in self.splits)
+        planned = sum(len(self.image_ids(split)) for split in self.splits)
         done = {split: self._done(split) for split in self.splits}
         tasks = [task for split in self.splits for task in self._missing(split, done[split])]
         failed = {split: [f for marker in done[split].values() for f in marker.failures] for split in self.splits}
@@ -203,10 +220,6 @@ class ShardStage(ABC):
             failed[report.task.split] += report.failures
             self._check_limit(report.task.split, failed[report.task.split])
         progress.finish()
-        for split in self.splits:
-            if not self.is_complete(split):
-                self._publish(split)
-            remove_scratch(self.folder(split))
 
     def failures(self) -> list[tuple[str, ImageFailure]]:
         """The images that could not be used, with their split."""
@@ -236,7 +249,7 @@ class ShardStage(ABC):
 
     def _check_limit(self, split: str, failures: list[ImageFailure]) -> None:
         run = self.context.config.run
-        limit = max(run.max_failed_images, int(run.max_failed_fraction * len(self.context.image_ids(split))))
+        limit = max(run.max_failed_images, int(run.max_failed_fraction * len(self.image_ids(split))))
         if len(failures) > limit:
             shown = "\n".join(f"  {f.image_id}: {f.reason}" for f in failures[:20])
             raise TooManyFailuresError(

@@ -1,10 +1,11 @@
 """The test images with some number of classes: the detections of the real ones among them.
 
-Where the weights of all classes are more than a node may map, ranges of classes follow each other, each over all images, and their rows
-are merged: the table has the same bytes.
+Where the weights of all classes are more than a node may map, ranges of classes are worked on apart, by several nodes at one time, and
+their rows are merged: the table has the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.scaling import scale_features
 from rcnn_dist.stages import extract, train
 from rcnn_dist.stages.base import Executor, Progress, ShardStage, ShardTask
-from rcnn_dist.stages.class_weights import map_weights, weights_folder
+from rcnn_dist.stages.class_weights import mapped_weights, weights_folder
 from rcnn_dist.stages.models import load_model
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
@@ -45,7 +46,7 @@ class ClassCountStage(ShardStage):
 
     def __init__(self, run: Run, n_classes: int) -> None:
         super().__init__(run)
-        self._n_classes = n_classes
+        self.n_classes = n_classes
 
     @property
     def heavy(self) -> bool:
@@ -60,18 +61,18 @@ class ClassCountStage(ShardStage):
         """
         scaling = self.context.config.scaling
         try:
-            return class_ranges(self._n_classes, class_bytes(self.context), round(scaling.weights_gb * 1e9), scaling.block_classes)
+            return class_ranges(self.n_classes, class_bytes(self.context), round(scaling.weights_gb * 1e9), scaling.block_classes)
         except ValueError as error:
             raise ConfigError(f"scaling.weights_gb is {scaling.weights_gb:g}: {error}; raise it or lower scaling.block_classes") from error
 
     def folder(self, split: str) -> str:
-        table = self.context.folder("scaling", f"classes{self._n_classes}", fingerprint(NAME, VERSION, self.inputs()))
+        table = self.context.folder("scaling", f"classes{self.n_classes}", fingerprint(NAME, VERSION, self.inputs()))
         return files.join(table, split)
 
     def inputs(self) -> dict[str, Any]:
         run = self.context
         return {
-            "n_classes": self._n_classes,
+            "n_classes": self.n_classes,
             "precision": run.config.scaling.precision,
             "block_classes": run.config.scaling.block_classes,
             "device": run.config.scaling.device,
@@ -85,39 +86,61 @@ class ClassCountStage(ShardStage):
     def make_worker(self) -> ShardWorker:
         url, ranges = self.folder("test").removesuffix("/test"), self.ranges
         if len(ranges) == 1:
-            return RangeWorker(self.context, url, self._n_classes, ranges[0])
-        return MergeWorker(url, [RangeStage(self.context, self._n_classes, classes).folder("test") for classes in ranges])
+            return RangeWorker(self.context, url, self.n_classes, {"test": ranges[0]})
+        by_range = RangesStage(self)
+        return MergeWorker(url, [by_range.folder(split) for split in by_range.splits])
 
     def run(self, executor: Executor, progress: Progress) -> None:
         """As of every such stage; tables of ranges go when their rows are merged."""
-        ranges = self.ranges
-        stages = [RangeStage(self.context, self._n_classes, classes) for classes in ranges] if len(ranges) > 1 else []
-        if stages and not self.is_complete("test"):
-            progress.note(f"{NAME}: {self._n_classes} classes in {len(ranges)} ranges of at most {len(ranges[0])}, see scaling.weights_gb")
-            for stage in stages:
-                stage.run(executor, progress)
+        by_range = RangesStage(self)
+        if len(by_range.splits) > 1 and not self.is_complete("test"):
+            progress.note(f"{NAME}: {self.n_classes} classes in {len(by_range.splits)} ranges, a node maps one (scaling.weights_gb)")
+            by_range.compute(executor, progress)
         super().run(executor, progress)
-        for stage in stages:
-            files.remove_folder(stage.folder("test").removesuffix("/test"))
+        files.remove_folder(by_range.url)
 
 
-class RangeStage(ClassCountStage):
-    """The table of a range of classes among so many."""
+class RangesStage(ShardStage):
+    """A table for each range of the classes, as a split of its own; a node works on one range at a time."""
 
-    def __init__(self, run: Run, n_classes: int, classes: range) -> None:
-        super().__init__(run, n_classes)
-        self._classes = classes
+    name = NAME
+    VERSION = VERSION
+
+    def __init__(self, whole: ClassCountStage) -> None:
+        super().__init__(whole.context)
+        self._whole = whole
+        self._ranges = {f"test-{classes.start}-{classes.stop}": classes for classes in whole.ranges}
+        self.url = self.context.folder("scaling", f"ranges{whole.n_classes}", fingerprint(NAME, VERSION, self.inputs()))
 
     @property
-    def ranges(self) -> list[range]:
-        return [self._classes]
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._ranges)
+
+    @property
+    def heavy(self) -> bool:
+        return self.context.config.scaling.device != "cpu"
+
+    def folder(self, split: str) -> str:
+        return files.join(self.url, split)
 
     def inputs(self) -> dict[str, Any]:
-        return super().inputs() | {"range": [self._classes.start, self._classes.stop]}
+        return self._whole.inputs()
+
+    def image_ids(self, split: str) -> tuple[str, ...]:  # noqa: ARG002  every range has all images
+        return super().image_ids("test")
+
+    def tasks(self, split: str) -> list[ShardTask]:
+        return [replace(task, lane=split) for task in super().tasks(split)]
+
+    def make_worker(self) -> ShardWorker:
+        return RangeWorker(self.context, self.url, self._whole.n_classes, self._ranges)
 
 
 class RangeWorker(ShardWorker):
-    """Maps the weights of a range of classes; scores and suppresses the regions of one image after the other.
+    """Maps the weights of a shard's range of classes; scores and suppresses the regions of one image after the other.
+
+    Args:
+        ranges: split -> its classes.
 
     Raises:
         ConfigError: the products are wanted on a GPU and this process has none.
@@ -125,10 +148,11 @@ class RangeWorker(ShardWorker):
 
     name = NAME
 
-    def __init__(self, run: Run, url: str, n_classes: int, classes: range) -> None:
+    def __init__(self, run: Run, url: str, n_classes: int, ranges: Mapping[str, range]) -> None:
         super().__init__(url, DETECTIONS)
         self._run = run
-        self._first = classes.start
+        self._n_classes = n_classes
+        self._ranges = ranges
         self._model = load_model(train.folder(run), run.classes)
         detect, scaling = run.config.detect, run.config.scaling
         self._device = scaling.device
@@ -139,12 +163,15 @@ class RangeWorker(ShardWorker):
                 raise ConfigError("scaling.device is cuda, and this process finds no GPU: set it to cpu, or give workers GPUs")
         floor = max(detect.min_score, scaling.min_score)
         self._params = BlockParams(floor, detect.max_per_image, detect.nms_threshold, scaling.block_classes)
-        self._weights, self._biases = map_weights(
-            weights_folder(run.url), self._model.detector, classes, n_classes, scaling.precision, scaling.block_classes
-        )
 
     def fill(self, task: ShardTask, shard: ShardWriter) -> None:
-        layer, url = self._run.config.classify.layer, files.join(extract.folder(self._run), task.split)
+        scaling, classes = self._run.config.scaling, self._ranges[task.split]
+        folder, detector = weights_folder(self._run.url), self._model.detector
+        with mapped_weights(folder, detector, classes, self._n_classes, scaling.precision, scaling.block_classes) as mapped:
+            self._detect(task, shard, classes.start, *mapped)
+
+    def _detect(self, task: ShardTask, shard: ShardWriter, first: int, weights: Array, biases: Array) -> None:
+        layer, url = self._run.config.classify.layer, files.join(extract.folder(self._run), "test")
         columns = ["width", "height", "is_ground_truth", "x1", "y1", "x2", "y2", layer]
         stored = set()
         for image_id, table in read_images(url, task.part, task.wanted, columns):
@@ -153,9 +180,10 @@ class RangeWorker(ShardWorker):
             boxes, features = boxes_of(table)[proposals], matrix(table, layer)[proposals].astype(np.float32)
             scaled = scale_features(features, self._model.mean_norms[layer], self._run.config.scaling.target_norm)
             with shard.timed("product"):
-                found = score_classes(scaled, self._weights, self._biases, self._params, self._device)
+                found = score_classes(scaled, weights, biases, self._params, self._device)
             with shard.timed("nms"):
                 kept = suppress(found, boxes, self._params)
+            found = replace(found, class_index=found.class_index + first)
             size = (table["width"][0].as_py(), table["height"][0].as_py()) if table.num_rows else (0, 0)
             shard.add(image_id, make_table(DETECTIONS, self._columns(image_id, size, boxes, found, kept)))
         for image_id in task.wanted:
@@ -164,14 +192,13 @@ class RangeWorker(ShardWorker):
 
     def _columns(self, image_id: str, size: tuple[int, int], boxes: Array, found: ClassScores, kept: Array) -> dict[str, object]:
         """The rows of the real classes."""
-        class_index = found.class_index + self._first
-        real = np.flatnonzero(class_index < len(self._run.classes))
+        real = np.flatnonzero(found.class_index < len(self._run.classes))
         own = boxes[found.region[real]]
         return {
             "image_id": [image_id] * len(real),
             "width": np.full(len(real), size[0]),
             "height": np.full(len(real), size[1]),
-            "class": [self._run.classes[i] for i in class_index[real]],
+            "class": [self._run.classes[i] for i in found.class_index[real]],
             "score": found.score[real],
             "region": found.region[real],
             **box_columns(own),

@@ -2,6 +2,9 @@
 
 import fcntl
 import hashlib
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +21,47 @@ _SEED = 3
 
 
 def weights_folder(run_url: str) -> Path:
-    """Where this node keeps such files: in the run, if that is a folder of the machine, else in the user's cache."""
+    """Where nodes keep such files, each host in a folder of its own: in the run, if that is a folder of the machine, else in the user's
+    cache."""
     local = files.local_path(files.join(run_url, "scaling", "_weights"))
     return local or _CACHE
 
 
-def map_weights(folder: Path, detector: Detector, classes: range, n_classes: int, precision: str, block: int) -> tuple[Array, Array]:
+@contextmanager
+def mapped_weights(
+    folder: Path, detector: Detector, classes: range, n_classes: int, precision: str, block: int
+) -> Iterator[tuple[Array, Array]]:
     """Mapped weights [len(classes), D] of a range of whole blocks, and their biases: the real classes first, then distractors.
 
-    The first process of a node that needs a range writes its file, the others wait; a node keeps one such file at a time. Row i depends
-    neither on the range nor on n_classes.
+    The first process of a host that needs a range writes its file, in place of those that no process has open; the others wait. Row i
+    depends neither on the range nor on n_classes.
     """
     name = fingerprint(hashlib.sha256(detector.weights.tobytes()).hexdigest(), detector.biases.tolist(), n_classes, precision, block)
-    file = folder / f"{name}-{classes.start}-{classes.stop}.npy"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not file.exists():
-            for other in folder.glob("*.npy*"):
-                other.unlink()
-            _write(file, detector, classes, n_classes, precision, block)
-        return np.load(file, mmap_mode="r"), np.load(file.with_suffix(".npy.biases"))
+    file = folder / socket.gethostname() / f"{name}-{classes.start}-{classes.stop}.npy"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        with (file.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                _remove_unused(file.parent)
+                _write(file, detector, classes, n_classes, precision, block)
+            fcntl.flock(opened.enter_context(file.open("rb")), fcntl.LOCK_SH)
+        yield np.load(file, mmap_mode="r"), np.load(_biases(file))
+
+
+def _remove_unused(folder: Path) -> None:
+    """Deletes the files that no process has open, and what a process that died was writing."""
+    for scratch in folder.glob("*.scratch"):
+        scratch.unlink()
+    for file in folder.glob("*.npy"):
+        with file.open("r+b") as unused, suppress(BlockingIOError):
+            fcntl.flock(unused, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+            _biases(file).unlink(missing_ok=True)
+
+
+def _biases(file: Path) -> Path:
+    return file.with_suffix(".npy.biases")
 
 
 def _write(file: Path, detector: Detector, classes: range, n_classes: int, precision: str, block: int) -> None:
@@ -54,7 +77,7 @@ def _write(file: Path, detector: Detector, classes: range, n_classes: int, preci
         used = max(0, min(block, n_classes - start))
         biases[at : at + used] = bias[:used]
     stored.flush()
-    with file.with_suffix(".npy.biases").open("wb") as out:
+    with _biases(file).open("wb") as out:
         np.save(out, biases)
     scratch.replace(file)
 

@@ -13,7 +13,7 @@ from rcnn_dist.data.shapes_ilsvrc import IlsvrcShapesParams, generate_ilsvrc, sa
 from rcnn_dist.errors import ConfigError
 from rcnn_dist.evaluate.bootstrap import resampled_ap
 from rcnn_dist.stages import collect, estimate, extract, propose, train
-from rcnn_dist.stages.class_counts import ClassCountStage
+from rcnn_dist.stages.class_counts import ClassCountStage, MergeWorker
 from rcnn_dist.stages.detect import DetectStage
 from rcnn_dist.stages.evaluate import evaluate
 from rcnn_dist.stages.ranked import load_ranked
@@ -149,17 +149,21 @@ def scaled_in_ranges(run, n_blocks, executor):
     found = json.loads(Path(figures_url(run)).read_text())["rows"][0]
     assert found["mAP"] > 0 and found["seconds_per_image"]["product"] > 0
     table = Path(ClassCountStage(Run(config), 11).folder("test")).parent
-    others = [path.name for path in table.parent.glob("classes11-*") if path != table]
+    others = [path.name for path in table.parent.glob("*11-*") if path != table]
     shutil.rmtree(table)
     assert others == [], "tables of ranges are scratch"
     return found["detections_sha256"]
 
 
-def test_classes_in_ranges_have_the_bytes_of_all_at_once(run):
+def test_classes_in_ranges_have_the_bytes_of_all_at_once(run, monkeypatch):
     """The real classes stand in three blocks, so in one, two or three ranges."""
     at_once = scaled_in_ranges(run, 3, "in_process")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(MergeWorker, "fill", lambda self, task, shard: 1 / 0)
+        scaled_in_ranges(run, 1, "in_process")
+    assert len(list(Path(run.url, "scaling").glob("ranges11-*/test-*/part-*.parquet"))) >= 3, "stopped before they were merged"
     assert scaled_in_ranges(run, 2, "in_process") == scaled_in_ranges(run, 1, "in_process") == at_once
-    assert scaled_in_ranges(run, 1, "ray") == at_once
+    assert scaled_in_ranges(run, 2, "ray") == scaled_in_ranges(run, 1, "ray") == at_once
 
 
 def test_a_limit_below_one_block_is_refused(run):

@@ -1,9 +1,12 @@
 """Nodes that join, die and leave: two raylets on one machine."""
 
+import json
 import os
+import shutil
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,8 +19,12 @@ from rcnn_dist.benchmarks.chaos import World
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
 from rcnn_dist.runtime import pools
+from rcnn_dist.runtime.events import read_events
 from rcnn_dist.runtime.metrics import RayMetrics
 from rcnn_dist.runtime.ray_executor import RayExecutor
+from rcnn_dist.stages.base import ShardTask
+from rcnn_dist.stages.class_counts import class_bytes
+from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
 
 STORE = 80 * 2**20
@@ -141,6 +148,62 @@ def test_a_node_that_dies_in_the_middle_changes_no_byte(second_node, tmp_path, s
     found = verify_run(config.run.dir)
     assert (found.damaged, found.unfinished) == ([], [])
     assert found.digest == verify_run(expected.run.dir).digest
+
+
+class Together:
+    """A task that ends once tasks of two lanes are at work; it tells where and when it ran."""
+
+    def __init__(self, folder, heavy):
+        self.folder, self.heavy = folder, heavy
+
+    def make_worker(self):
+        return self
+
+    def run(self, task):
+        began = time.time()
+        Path(self.folder, task.lane).touch()
+        while len(list(Path(self.folder).iterdir())) < 2 and time.time() < began + 60:
+            time.sleep(0.02)
+        return task, ray.get_runtime_context().get_node_id(), began, time.time()
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_nodes_work_on_different_lanes_at_one_time_each_on_one(second_node, tmp_path, heavy):
+    second_node()
+    tasks = [ShardTask("test", i, (), lane=lane) for lane in "ABC" for i in range(4)]
+    reports = list(RayExecutor(RuntimeSection()).map(Together(str(tmp_path), heavy), tasks))
+    assert sorted((task.lane, task.index) for task, *_ in reports) == [(task.lane, task.index) for task in tasks]
+    at_once = [(a, b) for a in reports for b in reports if a[0].lane != b[0].lane and a[2] <= b[2] < a[3]]
+    assert at_once and all(a[1] != b[1] for a, b in at_once)
+
+
+def test_ranges_of_classes_on_two_nodes_of_which_one_dies_have_the_bytes_of_all_at_once(second_node, tmp_path):
+    world = World(tmp_path, ("propose", "extract", "train"))
+
+    def digest(executor, n_blocks):
+        config = world.config(tmp_path / "run", executor)
+        block_bytes = 4 * class_bytes(Run(config))
+        scaling = replace(config.scaling, classes=(11,), block_classes=4, min_score=-2.0, weights_gb=n_blocks * block_bytes / 1e9)
+        driver.run_stages(config.model_copy(update={"scaling": scaling, "run": replace(config.run, stages=("scale",))}))
+        shutil.rmtree(*(tmp_path / "run" / "scaling").glob("classes11-*"))
+        return json.loads((tmp_path / "run" / "scaling" / "scaling.json").read_text())["rows"][0]["detections_sha256"]
+
+    driver.run_stages(world.config(tmp_path / "run"))
+    expected, kill = digest("in_process", 3), second_node()
+    killed = threading.Thread(target=kill_after, args=(tmp_path / "run" / "events", "scale", 8, kill))
+    killed.start()
+    assert digest("ray", 1) == expected
+    killed.join()
+    with_slot, most = {}, 0
+    for event in read_events(str(tmp_path / "run")):
+        if event["event"] == "submitted" and "@" in event["worker"]:
+            with_slot[event["worker"]] = event["task"].split()[0]
+        elif event["event"] in ("done", "worker_died"):
+            with_slot.pop(event["worker"], None)
+        at_work = {(slot.split("@")[1], classes) for slot, classes in with_slot.items()}
+        assert len(at_work) == len({node for node, _ in at_work}), "a node has one range"
+        most = max(most, len({classes for _, classes in at_work}))
+    assert most == 2
 
 
 def kill_after(folder, stage, count, kill):
