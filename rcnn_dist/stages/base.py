@@ -113,12 +113,17 @@ class ShardStage(ABC):
 
     @property
     @abstractmethod
+    def url(self) -> str:
+        """The folder of its tables, one per split; its name carries the fingerprint."""
+
+    def folder(self, split: str) -> str:
+        """The folder of a split's table."""
+        return files.join(self.url, split)
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits ("train", "test") whose tables this stage writes."""
-
-    @abstractmethod
-    def folder(self, split: str) -> str:
-        """The table's folder; its name carries the fingerprint."""
+        return self.context.splits
 
     @property
     def heavy(self) -> bool:

@@ -65,9 +65,9 @@ class ClassCountStage(ShardStage):
         except ValueError as error:
             raise ConfigError(f"scaling.weights_gb is {scaling.weights_gb:g}: {error}; raise it or lower scaling.block_classes") from error
 
-    def folder(self, split: str) -> str:
-        table = self.context.folder("scaling", f"classes{self.n_classes}", fingerprint(NAME, VERSION, self.inputs()))
-        return files.join(table, split)
+    @property
+    def url(self) -> str:
+        return self.context.folder("scaling", f"classes{self.n_classes}", fingerprint(NAME, VERSION, self.inputs()))
 
     def inputs(self) -> dict[str, Any]:
         run = self.context
@@ -84,11 +84,11 @@ class ClassCountStage(ShardStage):
         }
 
     def make_worker(self) -> ShardWorker:
-        url, ranges = self.folder("test").removesuffix("/test"), self.ranges
+        ranges = self.ranges
         if len(ranges) == 1:
-            return RangeWorker(self.context, url, self.n_classes, {"test": ranges[0]})
+            return RangeWorker(self.context, self.url, self.n_classes, {"test": ranges[0]})
         by_range = RangesStage(self)
-        return MergeWorker(url, [by_range.folder(split) for split in by_range.splits])
+        return MergeWorker(self.url, [by_range.folder(split) for split in by_range.splits])
 
     def run(self, executor: Executor, progress: Progress) -> None:
         """As of every such stage; tables of ranges go when their rows are merged."""
@@ -110,7 +110,10 @@ class RangesStage(ShardStage):
         super().__init__(whole.context)
         self._whole = whole
         self._ranges = {f"test-{classes.start}-{classes.stop}": classes for classes in whole.ranges}
-        self.url = self.context.folder("scaling", f"ranges{whole.n_classes}", fingerprint(NAME, VERSION, self.inputs()))
+
+    @property
+    def url(self) -> str:
+        return self.context.folder("scaling", f"ranges{self._whole.n_classes}", fingerprint(NAME, VERSION, self.inputs()))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -119,9 +122,6 @@ class RangesStage(ShardStage):
     @property
     def heavy(self) -> bool:
         return self.context.config.scaling.device != "cpu"
-
-    def folder(self, split: str) -> str:
-        return files.join(self.url, split)
 
     def inputs(self) -> dict[str, Any]:
         return self._whole.inputs()

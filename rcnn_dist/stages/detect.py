@@ -92,14 +92,15 @@ class DetectStage(ShardStage):
     def heavy(self) -> bool:
         return "test" not in self.context.config.extract.splits
 
-    def folder(self, split: str) -> str:
-        return files.join(folder(self.context), split)
+    @property
+    def url(self) -> str:
+        return folder(self.context)
 
     def inputs(self) -> dict[str, Any]:
         return inputs(self.context)
 
     def make_worker(self) -> "DetectWorker":
-        return DetectWorker(self.context, folder(self.context))
+        return DetectWorker(self.context, self.url)
 
 
 class DetectWorker(ShardWorker):

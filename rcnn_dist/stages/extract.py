@@ -77,14 +77,15 @@ class ExtractStage(ShardStage):
     def heavy(self) -> bool:
         return True
 
-    def folder(self, split: str) -> str:
-        return files.join(folder(self.context), split)
+    @property
+    def url(self) -> str:
+        return folder(self.context)
 
     def inputs(self) -> dict[str, Any]:
         return inputs(self.context)
 
     def make_worker(self) -> "ExtractWorker":
-        return ExtractWorker(self.context, folder(self.context))
+        return ExtractWorker(self.context, self.url)
 
 
 class ExtractWorker(ShardWorker):

@@ -14,7 +14,6 @@ from rcnn_dist.stages.mask_sources import MaskSource, source_identity
 from rcnn_dist.stages.propose import read_images
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
-from rcnn_dist.store import files
 from rcnn_dist.store.manifest import fingerprint
 from rcnn_dist.store.schema import MASKS
 from rcnn_dist.store.shards import ShardWriter
@@ -46,17 +45,14 @@ class MasksStage(ShardStage):
     VERSION = VERSION
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return self.context.splits
-
-    def folder(self, split: str) -> str:
-        return files.join(folder(self.context), split)
+    def url(self) -> str:
+        return folder(self.context)
 
     def inputs(self) -> dict[str, Any]:
         return inputs(self.context)
 
     def make_worker(self) -> "MasksWorker":
-        return MasksWorker(self.context, folder(self.context))
+        return MasksWorker(self.context, self.url)
 
 
 class MasksWorker(ShardWorker):

@@ -13,7 +13,6 @@ from rcnn_dist.stages.base import ShardStage, ShardTask
 from rcnn_dist.stages.proposal_sources import ProposalSource, params_of
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.shard_worker import ShardWorker
-from rcnn_dist.store import files
 from rcnn_dist.store.manifest import fingerprint
 from rcnn_dist.store.schema import PROPOSALS
 from rcnn_dist.store.shards import ShardWriter
@@ -50,17 +49,14 @@ class ProposeStage(ShardStage):
     VERSION = VERSION
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return self.context.splits
-
-    def folder(self, split: str) -> str:
-        return files.join(folder(self.context), split)
+    def url(self) -> str:
+        return folder(self.context)
 
     def inputs(self) -> dict[str, Any]:
         return inputs(self.context)
 
     def make_worker(self) -> "ProposeWorker":
-        return ProposeWorker(self.context, folder(self.context))
+        return ProposeWorker(self.context, self.url)
 
 
 class ProposeWorker(ShardWorker):

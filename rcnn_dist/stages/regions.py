@@ -56,21 +56,18 @@ class RegionsStage(ShardStage):
     VERSION = VERSION
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return self.context.splits
-
-    @property
     def heavy(self) -> bool:
         return True
 
-    def folder(self, split: str) -> str:
-        return files.join(folder(self.context), split)
+    @property
+    def url(self) -> str:
+        return folder(self.context)
 
     def inputs(self) -> dict[str, Any]:
         return inputs(self.context)
 
     def make_worker(self) -> "RegionsWorker":
-        return RegionsWorker(self.context, folder(self.context))
+        return RegionsWorker(self.context, self.url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,19 +36,17 @@ def inputs(run: Run) -> dict[str, Any]:
 class SegmentStage(ShardStage):
     name = NAME
     VERSION = VERSION
+    splits = ("test",)
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return ("test",)
-
-    def folder(self, split: str) -> str:
-        return files.join(folder(self.context), split)
+    def url(self) -> str:
+        return folder(self.context)
 
     def inputs(self) -> dict[str, Any]:
         return inputs(self.context)
 
     def make_worker(self) -> "SegmentWorker":
-        return SegmentWorker(self.context, folder(self.context))
+        return SegmentWorker(self.context, self.url)
 
 
 class SegmentWorker(ShardWorker):

@@ -18,7 +18,7 @@ def commands(group, path=()):
         yield from commands(command, (*path, name)) if hasattr(command, "commands") else [" ".join((*path, name))]
 
 
-@pytest.mark.parametrize("command", commands(typer.main.get_command(app)))
+@pytest.mark.parametrize("command", list(commands(typer.main.get_command(app))))
 def test_every_command_has_help_with_an_example(command):
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
