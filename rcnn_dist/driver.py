@@ -191,9 +191,9 @@ def make_executor(config: RunConfig, events: Observed) -> Iterator[Executor]:
     from rcnn_dist.runtime.metrics import RayMetrics
     from rcnn_dist.runtime.ray_executor import RayExecutor
 
-    with connected(config.runtime):
+    with connected(config.runtime) as runtime:
         events.listen(RayMetrics())
-        yield RayExecutor(config.runtime, events.event)
+        yield RayExecutor(runtime, events.event)
 
 
 def find_config(name: str) -> Path:

@@ -14,7 +14,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         "run.shard_images data.max_pixels network.input_size extract.max_proposals extract.batch_size scaling.max_images "
         "scaling.max_regions scaling.block_classes classify.max_epochs mining.wave_images mining.max_images detect.max_per_image "
         "detect.max_per_set_per_image detect.max_per_set runtime.workers runtime.gpu_workers "
-        "runtime.threads_per_worker finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every finetune.workers "
+        "runtime.threads_per_worker runtime.shards_at_once "
+        "finetune.iterations finetune.batch_size finetune.cut_every finetune.checkpoint_every finetune.workers "
         "pretrain.iterations pretrain.batch_size pretrain.cut_every pretrain.stretch pretrain.workers pretrain.checkpoint_every "
         "pretrain.loader_threads masks.max_regions svr.max_steps svr.classes_per_task segment.segments",
     ),

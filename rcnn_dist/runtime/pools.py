@@ -58,6 +58,7 @@ class Slots:
     """
 
     max_in_flight = 1
+    workers_starting = 0
 
     def __init__(self, work: Any, runtime: RuntimeSection, pinned: bool = False) -> None:
         self.starting: dict[Any, str] = {}
@@ -84,6 +85,9 @@ class Slots:
     def node(self, worker: str) -> str:
         return self._nodes[worker]
 
+    def together(self, worker: str) -> list[str]:
+        return [worker]
+
     def submit(self, worker: str, task: Any, is_probe: bool) -> Any:
         where = NodeAffinitySchedulingStrategy(self._nodes[worker], soft=False) if self._pinned else None
         remote = _run_task.options(scheduling_strategy=where, **self._options).remote
@@ -109,7 +113,10 @@ class Slots:
 
 
 class _Actor:
-    """A process that keeps its worker; built by `ready`, so that a GPU is only touched by the process that owns it."""
+    """A process that keeps its worker; built by `ready`, so that a GPU is only touched by the process that owns it.
+
+    Several of its threads may `run` at once: the worker keeps nothing of a task.
+    """
 
     def __init__(self, work: Any, threads: int, limits: Limits) -> None:
         self._work = work
@@ -128,15 +135,20 @@ class _Actor:
     def run(self, task: Any, is_probe: bool) -> Any:
         if is_probe:
             return probe(self._work, task, self._limits, self._threads)
+        set_threads(self._threads)  # OpenMP counts for each thread that calls it
         with limited(self._limits, images_of(task)):
             return self._worker.run(task)
 
 
-_RemoteActor: Any = ray.remote(_Actor)
+_remote: Any = ray.remote  # its declared options lack the groups of calls
 
 
 class Actors:
-    """Long-lived workers: as many as fit the cluster as it is now, replaced when they die, ended with the call."""
+    """Long-lived processes: as many as fit the cluster as it is now, replaced when they die, ended with the call.
+
+    Each has `shards_at_once` threads, and each of these is a worker. Where several were at work, nobody knows which of them a process died
+    of; so processes of one thread take its place, and the next death is its task's own.
+    """
 
     max_in_flight = 2
 
@@ -144,8 +156,11 @@ class Actors:
         self.starting: dict[Any, str] = {}
         self._runtime = runtime
         self._shared = ray.put(work)
-        self._resources = worker_resources(runtime)
+        resources = worker_resources(runtime)
+        self._at_once = 1 if resources["num_gpus"] else runtime.shards_at_once or 1
+        self._resources = _times(self._at_once, resources)
         self._actors: dict[str, Any] = {}
+        self._workers: dict[str, list[str]] = {}  # of each actor, one per thread
         self._nodes: dict[str, str] = {}
         self._started = 0
         self._failed_starts = 0
@@ -162,20 +177,29 @@ class Actors:
         now = time.monotonic()
         if now - self._looked >= _LOOK_EVERY_S:
             self._looked = now
-            wanted = min(unfinished, self._runtime.gpu_workers or self._runtime.workers or max(1, _fitting(self._resources)))
-            for _ in range(wanted - len(self._actors)):
-                self._start()
+            most = self._runtime.gpu_workers or self._runtime.workers or max(1, _fitting(self._resources))
+            wanted = min(math.ceil(unfinished / self._at_once), most)
+            for _ in range(wanted - math.ceil(sum(map(len, self._workers.values())) / self._at_once)):
+                self._start(self._at_once)
         self._say_if_late(now)
         return []
 
+    @property
+    def workers_starting(self) -> int:
+        return sum(len(self._workers[actor]) for actor in self.starting.values())
+
     def node(self, worker: str) -> str:
-        return self._nodes[worker]
+        return self._nodes[_actor_of(worker)]
+
+    def together(self, worker: str) -> list[str]:
+        """The workers of one process: they die together."""
+        return self._workers[_actor_of(worker)]
 
     def submit(self, worker: str, task: Any, is_probe: bool) -> Any:
-        return self._actors[worker].run.remote(task, is_probe)
+        return self._actors[_actor_of(worker)].run.options(concurrency_group=_thread_of(worker)).remote(task, is_probe)
 
-    def welcome(self, reference: Any) -> str | None:
-        """The worker that has started; None where it died before, then another one starts.
+    def welcome(self, reference: Any) -> list[str]:
+        """The workers of the process that has started; none where it died before, then another one starts.
 
         Raises:
             ClusterError: workers die again and again while they start.
@@ -191,27 +215,33 @@ class Actors:
                     f"survives ({str(error).splitlines()[0]}); Ray's logs hold their last words"
                 ) from error
             self.replace(name, error)
-            return None
+            return []
         self._failed_starts = 0
         self._warned = False
-        return name
+        return self._workers[name]
 
     def replace(self, worker: str, error: Exception) -> list[str]:  # noqa: ARG002  whatever it died of
-        ray.kill(self._actors.pop(worker))
-        self._start()
+        """Starts processes in place of a worker's; none of them is ready at once."""
+        actor = _actor_of(worker)
+        ray.kill(self._actors.pop(actor))
+        for _ in self._workers.pop(actor):
+            self._start(1)
         return []
 
     def close(self) -> None:
         for actor in self._actors.values():
             ray.kill(actor)
 
-    def _start(self) -> None:
+    def _start(self, threads: int) -> None:
         if not self.starting:
             self._waiting_since = time.monotonic()
         name = f"actor-{self._started}"
         self._started += 1
-        options = {"max_restarts": 0, **self._resources}
-        actor = _RemoteActor.options(**options).remote(self._shared, self._runtime.threads_per_worker, Limits.of(self._runtime))
+        self._workers[name] = [f"{name}.{i}" for i in range(threads)] if threads > 1 else [name]
+        options = {"max_restarts": 0, **_times(threads, worker_resources(self._runtime))}
+        groups = {_thread_of(worker): 1 for worker in self._workers[name]} if threads > 1 else None
+        actor_class = _remote(concurrency_groups=groups)(_Actor)
+        actor = actor_class.options(**options).remote(self._shared, self._runtime.threads_per_worker, Limits.of(self._runtime))
         self._actors[name] = actor
         self.starting[actor.ready.remote()] = name
 
@@ -240,6 +270,21 @@ def worker_resources(runtime: RuntimeSection) -> dict[str, float]:
     has_gpus = runtime.gpu_workers is not None or ray.cluster_resources().get("GPU", 0) > 0
     gpus = (1 if has_gpus else 0) if runtime.gpus_per_worker is None else runtime.gpus_per_worker
     return {"num_cpus": runtime.threads_per_worker, "num_gpus": gpus}
+
+
+def _times(count: int, resources: dict[str, float]) -> dict[str, float]:
+    """What so many threads of one process ask for: CPUs each, a GPU together."""
+    return {**resources, "num_cpus": count * resources["num_cpus"]}
+
+
+def _actor_of(worker: str) -> str:
+    return worker.partition(".")[0]
+
+
+def _thread_of(worker: str) -> str | None:
+    """The thread of its process, by the name of its group of calls; None for the main one, where there is no other."""
+    _, _, number = worker.partition(".")
+    return f"thread-{number}" if number else None
 
 
 def _fitting(resources: dict[str, float]) -> int:

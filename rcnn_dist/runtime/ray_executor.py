@@ -65,7 +65,7 @@ class _Call:
         while not self._dispatcher.finished:
             for worker in self._pool.open(self._dispatcher.unfinished):
                 self._add_worker(worker)
-            for submission in self._dispatcher.submissions(len(self._pool.starting)):
+            for submission in self._dispatcher.submissions(self._pool.workers_starting):
                 self._pending[self._submit(submission)] = submission
             references = [*self._pool.starting, *self._pending]
             if not references:  # no node is left to pin tasks to: another may come
@@ -89,10 +89,10 @@ class _Call:
 
     def _welcome(self, reference: Any) -> None:
         try:
-            worker = self._pool.welcome(reference) if isinstance(self._pool, Actors) else None
+            workers = self._pool.welcome(reference) if isinstance(self._pool, Actors) else []
         except RayTaskError as error:
             raise error.as_instanceof_cause() from None
-        if worker is not None:
+        for worker in workers:
             self._emit("worker_ready", worker=worker)
             self._add_worker(worker)
 
@@ -107,7 +107,8 @@ class _Call:
         except RayTaskError as error:
             raise error.as_instanceof_cause() from None
         except DEATHS as error:
-            yield from self._last_results(submission.worker)
+            for worker in self._pool.together(submission.worker):
+                yield from self._last_results(worker)
             self._bury(submission.worker, error)
         else:
             yield from self._take(submission, result)
@@ -132,9 +133,10 @@ class _Call:
                 yield from self._take(submission, ray.get(reference, timeout=_LAST_RESULTS_S))
 
     def _bury(self, worker: str, error: Exception) -> None:
-        """Takes back what a dead worker had and starts another."""
-        self._emit("worker_died", worker=worker, reason=str(error).splitlines()[0])
-        self._dispatcher.worker_died(worker)
+        """Takes back what a dead process had and starts another."""
+        for dead in self._pool.together(worker):
+            self._emit("worker_died", worker=dead, reason=str(error).splitlines()[0])
+            self._dispatcher.worker_died(dead)
         exhausted = self._dispatcher.exhausted
         if exhausted is not None:
             raise ClusterError(

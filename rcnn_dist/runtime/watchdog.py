@@ -53,14 +53,30 @@ def limited(limits: Limits, images: int) -> Iterator[None]:
     _start_memory_watch(limits.memory_bytes)
     start_guard(limits.stopped_s)
     seconds = limits.seconds(images)
-    if seconds:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+    _set_deadline(time.monotonic() + seconds if seconds else None)
     try:
         yield
     except MemoryError:
         _end_process()
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        _set_deadline(None)
+
+
+def _set_deadline(when: float | None) -> None:
+    """When this thread's task must have ended; the one timer of the process runs for the first of all threads."""
+    with _deadlines_lock:
+        _deadlines.pop(threading.get_ident(), None)
+        if when is not None:
+            _deadlines[threading.get_ident()] = when
+        if _deadlines:
+            left = min(_deadlines.values()) - time.monotonic()
+            faulthandler.dump_traceback_later(max(left, _POLL_S), exit=True, file=_STDERR)
+        else:
+            faulthandler.cancel_dump_traceback_later()
+
+
+_deadlines: dict[int, float] = {}
+_deadlines_lock = threading.Lock()
 
 
 def resident_bytes(pid: int) -> int:

@@ -39,7 +39,7 @@ def test_one_and_two_workers_and_no_cluster_give_the_same_bytes(small_config, tm
     digests, workers = {}, set()
     for name, runtime in {
         "here": {"executor": "in_process"},
-        "one": {"executor": "ray", "workers": 1},
+        "one": {"executor": "ray", "workers": 1, "shards_at_once": 2},
         "two": {"executor": "ray", "workers": 2},
     }.items():
         config = small_config(run={"dir": str(tmp_path / name), "shard_images": 3}, proposals={"source": "opencv"}, runtime=runtime)

@@ -42,7 +42,7 @@ class PoisonWorker(ShardWorker):
                 shard.fail(image_id, self.name, "bad")
                 continue
             if kind == "crash":
-                os.kill(os.getpid(), signal.SIGSEGV)
+                signal.raise_signal(signal.SIGSEGV)  # in this thread, as a crash is
             if kind == "hang":
                 time.sleep(1000)
             if kind == "eat":
@@ -80,16 +80,20 @@ def cluster():
 
 
 @pytest.mark.parametrize(
-    ("heavy", "poisonous", "limits"),
-    [(False, (CRASH, HANG), {"image_timeout_s": 1.5}), (True, (CRASH, EAT), {"worker_memory_gb": 0.6})],
+    ("heavy", "poisonous", "settings"),
+    [
+        (False, (CRASH, HANG), {"workers": 2, "image_timeout_s": 1.5}),
+        (True, (CRASH, EAT), {"workers": 2, "worker_memory_gb": 0.6}),
+        (True, (CRASH, HANG), {"shards_at_once": 2, "image_timeout_s": 1.5}),
+    ],
 )
-def test_images_that_crash_hang_or_eat_memory_are_left_out_and_the_others_keep_their_bytes(cluster, heavy, poisonous, limits, tmp_path):
+def test_images_that_crash_hang_or_eat_memory_are_left_out_and_the_others_keep_their_bytes(cluster, heavy, poisonous, settings, tmp_path):
     tasks = [GOOD, *(task for task, _ in poisonous)]
     expected = PoisonWork(str(tmp_path / "expected"), heavy, survives=True).make_worker()
     for task in tasks:
         expected.run(task)
     work = PoisonWork(str(tmp_path / "found"), heavy)
-    reports = list(RayExecutor(RuntimeSection(workers=2, **limits)).map(work, tasks))
+    reports = list(RayExecutor(RuntimeSection(**settings)).map(work, tasks))
     assert sorted(r.task.index for r in reports) == sorted(task.index for task in tasks)
     reasons = {f.image_id: f.reason for r in reports for f in r.failures}
     assert reasons == {image_id: f"quarantined: {reason}" for _, found in poisonous for image_id, reason in found.items()}

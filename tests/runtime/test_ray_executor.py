@@ -71,6 +71,21 @@ def test_two_actors_see_distinct_gpus(cluster, tmp_path):
     assert len({pid for _, pid, _ in reports}) == 2
 
 
+def test_a_process_takes_as_many_shards_at_once_as_it_is_told(cluster, tmp_path):
+    reports = run(Echo(True, "meet", (str(tmp_path), 2)), 4, workers=1, gpus_per_worker=0.0, shards_at_once=2)
+    assert [task for task, _, _ in reports] == list(range(4))
+    assert len({pid for _, pid, _ in reports}) == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"stopped_timeout_s": 1.0}])
+def test_a_process_that_dies_with_two_shards_is_survived_by_both(cluster, settings, tmp_path):
+    once = str(tmp_path / "once")
+    work = Echo(True, "stop once" if settings else "die once", once)
+    reports = run(work, workers=1, gpus_per_worker=0.0, shards_at_once=2, **settings)
+    assert [task for task, _, _ in reports] == list(range(8))
+    assert Path(once).exists()
+
+
 def test_a_third_actor_waits_with_a_message_that_says_what_is_missing(cluster, caplog):
     with caplog.at_level(logging.WARNING):
         reports = run(SlowEcho(True), 12, workers=3, start_timeout_s=4.0)
@@ -111,7 +126,8 @@ def test_a_worker_that_is_stopped_is_replaced_after_the_stated_time(cluster, hea
     assert (tmp_path / "stopped").exists()
 
 
-@pytest.mark.parametrize("heavy", [False, True])
-def test_a_task_that_kills_every_worker_ends_the_run_by_name(cluster, heavy):
+@pytest.mark.parametrize("settings", [{"heavy": False}, {"heavy": True}, {"heavy": True, "shards_at_once": 2, "gpus_per_worker": 0.0}])
+def test_a_task_that_kills_every_worker_ends_the_run_by_name(cluster, settings):
+    settings = dict(settings)
     with pytest.raises(ClusterError, match="process of 3 died several times"):
-        run(Echo(heavy, "die"), workers=1)
+        run(Echo(settings.pop("heavy"), "die"), workers=1, **settings)

@@ -1,7 +1,9 @@
 """Feature layers read from inside any torch module."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from threading import get_ident
 from typing import Any, Literal
 
 import torch
@@ -26,32 +28,33 @@ class TappedNetwork(Network):
             if path not in dict(model.named_modules()):
                 inside = ", ".join(child for child, _ in model.named_children())
                 raise ConfigError(f"network {name}: layer {layer} taps {path!r}, which it does not have; at its top it has {inside}")
+        self._forwards: dict[int, _Forward] = {}  # by thread: several may forward at once
+        for layer, path in taps.items():
+            model.get_submodule(path).register_forward_hook(partial(self._keep, layer))
         with torch.inference_mode():
             sample = self(torch.zeros(1, 3, self.input_size, self.input_size), tuple(taps))
         self.layer_sizes = {layer: sample[layer].shape[1] for layer in taps}
 
     def forward(self, batch: Float[Tensor, "B 3 S S"], layers: tuple[str, ...]) -> dict[str, Float[Tensor, "B _"]]:
-        found: dict[str, Tensor] = {}
-        hooks = [
-            self.model.get_submodule(self._taps[layer]).register_forward_hook(partial(self._keep, found, layer, len(layers)))
-            for layer in layers
-        ]
+        forward = self._forwards[get_ident()] = _Forward(layers)
         try:
             if layers:
                 self.model(batch)
         except _AllFoundError:
             pass
         finally:
-            for hook in hooks:
-                hook.remove()
-        if missing := [layer for layer in layers if layer not in found]:
+            del self._forwards[get_ident()]
+        if missing := [layer for layer in layers if layer not in forward.found]:
             raise ConfigError(f"network {self.name}: the tap of layer {missing[0]}, {self._taps[missing[0]]}, does not run in a forward")
-        return {layer: found[layer] for layer in layers}
+        return {layer: forward.found[layer] for layer in layers}
 
-    def _keep(self, found: dict[str, Tensor], layer: str, wanted: int, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if layer not in found:
-            found[layer] = self._vector(output)
-        if len(found) == wanted:
+    def _keep(self, layer: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        forward = self._forwards.get(get_ident())
+        if forward is None or layer not in forward.layers:
+            return
+        if layer not in forward.found:
+            forward.found[layer] = self._vector(output)
+        if len(forward.found) == len(forward.layers):
             raise _AllFoundError
 
     def _vector(self, output: Any) -> Tensor:
@@ -62,6 +65,14 @@ class TappedNetwork(Network):
         raise ConfigError(
             f"network {self.name}: a tap gives neither vectors nor maps [B, C, H, W]; tap a later module, or use pool: flatten"
         )
+
+
+@dataclass(slots=True)
+class _Forward:
+    """One forward: which layers are wanted, and those that it has come to."""
+
+    layers: tuple[str, ...]
+    found: dict[str, Tensor] = field(default_factory=dict)
 
 
 class _AllFoundError(Exception):

@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -375,6 +376,20 @@ def test_a_factory_gives_what_a_tap_gave_when_it_first_ran_and_stops_there(own_m
     flat = build_network(replace(params, pool="flatten"))
     torch.testing.assert_close(features(flat, batch, "a", "b")["a"], maps.flatten(1))
     assert features(network, batch) == {}
+
+
+def test_threads_that_forward_at_once_get_the_features_of_their_own_regions(own_module):
+    network = build_network(NetworkParams(f"{own_module}:make_net", input_size=32, taps={"a": "conv", "b": "relu"}))
+    batches = [torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(40)]
+
+    def forward(batch):
+        with torch.inference_mode():
+            return network(batch, ("a", "b"))
+
+    expected = [forward(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as threads:
+        for found, wanted in zip(threads.map(forward, batches), expected, strict=True):
+            torch.testing.assert_close(found, wanted)
 
 
 def test_gradients_reach_the_tapped_modules(own_module, batch):
