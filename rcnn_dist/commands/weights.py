@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rcnn_dist.errors import ConfigError
+
 app = typer.Typer(no_args_is_help=True, help="Bring the weights of networks.")
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -50,7 +52,7 @@ def show(
         lines.append(f"looked in: {', '.join(str(folder) for folder in weight_files.search_folders())}")
         print(json.dumps(found, indent=1) if as_json else "\n".join(lines))
         return
-    path = what if Path(what).is_file() else weight_files.find_weights(what)
+    path = _path_of(what)
     about, tensors = weight_files.read_about(path), weight_files.read_tensor_shapes(path)
     if as_json:
         print(json.dumps({"path": path, **about, "tensors": tensors}, indent=1))
@@ -68,10 +70,9 @@ def verify(what: Annotated[str, typer.Argument(help="A file, or a network's name
 
     Example: rcnn-dist weights verify tnet
     """
-    from rcnn_dist.features.networks import weight_files
     from rcnn_dist.features.weight_import import verify_weights
 
-    path = what if Path(what).is_file() else weight_files.find_weights(what)
+    path = _path_of(what)
     problems = verify_weights(path)
     if as_json:
         print(json.dumps({"path": path, "problems": problems}, indent=1))
@@ -79,6 +80,24 @@ def verify(what: Annotated[str, typer.Argument(help="A file, or a network's name
         print("\n".join(problems) or f"{path} is whole", file=sys.stderr if problems else sys.stdout)
     if problems:
         raise typer.Exit(4)
+
+
+def _path_of(what: str) -> str:
+    """A file, or what `weights: auto` finds for a network.
+
+    Raises:
+        ConfigError: it is neither, or the network's file is not there.
+    """
+    from rcnn_dist.features.networks import weight_files
+
+    if Path(what).is_file():
+        return what
+    if what in ("tiny", "lite"):
+        raise ConfigError(f"network {what} brings its weights: it has no file of its own")
+    if what not in weight_files.SOURCES and ":" not in what:
+        known = ", ".join(weight_files.SOURCES)
+        raise ConfigError(f"{what} is no file, and no network whose weights are files: use {known} or torchvision:<model>, timm:<model>")
+    return weight_files.find_weights(what)
 
 
 def _text(value: Any) -> str:

@@ -340,3 +340,18 @@ def test_the_commands_import_show_and_verify(tmp_path, own_folders, small_onet):
     assert (damaged.exit_code, "not those that were imported" in damaged.output) == (4, True)
     path.write_bytes(data[:-5])
     assert run(app, ["weights", "verify", "onet"]).exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("lite", "network lite brings its weights"),
+        ("nowhere.safetensors", r"nowhere\.safetensors is no file, and no network whose weights are files: use tnet, onet or torchvision:"),
+        ("torchvision:alexnet", r"no torchvision\.alexnet\.safetensors lies in"),
+        ("tnet", r"no tnet\.safetensors lies in .* where FILE is bvlc_reference_caffenet"),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_weights_that_are_not_there_are_named(own_folders, command, what, message):
+    with pytest.raises(ConfigError, match=message):
+        CliRunner().invoke(app, ["weights", command, what], catch_exceptions=False)
