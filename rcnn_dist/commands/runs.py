@@ -76,7 +76,9 @@ def status(
         print(json.dumps({"tables": rows, "finetune_steps": steps, "models": asdict(models) if models else None}, indent=1))
         return
     if steps is not None:
-        print(f"finetune: {steps}/{opened.config.finetune.iterations} steps, {opened.relative(finetune.folder(opened))}")
+        waited = finetune.waiting_share(opened)
+        waiting = "" if waited is None else f", {100 * waited:.1f}% of the time waiting for pixels"
+        print(f"finetune: {steps}/{opened.config.finetune.iterations} steps, {opened.relative(finetune.folder(opened))}{waiting}")
     for table in found:
         if models and table.stage == "detect":
             print("\n".join(_models_lines(models)))

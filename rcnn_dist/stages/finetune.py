@@ -23,7 +23,7 @@ from rcnn_dist.stages.checkpoints import latest_step, load_checkpoint, remove_ch
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.windows import ImageReader, read_windows
 from rcnn_dist.store import files
-from rcnn_dist.store.manifest import MANIFEST, fingerprint, sha256_of, write_signed
+from rcnn_dist.store.manifest import MANIFEST, fingerprint, read_signed, sha256_of, write_signed
 from rcnn_dist.store.tensors import load_tensors, save_tensors
 
 NAME = "finetune"
@@ -180,9 +180,10 @@ class FinetuneWorker:
         for step, pixels, labels, wait in self._batches(first, last):
             losses.append(self._trainer.step(step, pixels, labels))
             waited += wait
-        seconds = {"compute": round(time.perf_counter() - start - waited, 3), "wait": round(waited, 3)}
+        passed = time.perf_counter() - start
+        seconds = {"compute": round(passed - waited, 3), "wait": round(waited, 3)}
         (loss,) = sum_over_all([float(np.mean(losses)) / self._count], self._device)
-        return {"steps": last, "loss": loss, "seconds": seconds, "worker": worker_name()}
+        return {"steps": last, "loss": loss, "seconds": seconds, "waiting": round(waited / passed, 4), "worker": worker_name()}
 
     def _batches(self, first: int, last: int) -> Iterator[tuple[int, Any, Array, float]]:
         """Step, pixels, labels, and the seconds that were waited for them; the next batch is made while a step computes."""
@@ -211,6 +212,15 @@ def steps_done(run: Run) -> int:
     if files.exists(files.join(url, MANIFEST)):
         return run.config.finetune.iterations
     return latest_step(url)
+
+
+def waiting_share(run: Run) -> float | None:
+    """Which share of a finished training's time was waited for pixels; None before its end."""
+    try:
+        seconds = read_signed(files.join(folder(run), MANIFEST))["seconds"]
+    except FileNotFoundError:
+        return None
+    return float(seconds["wait"] / max(sum(seconds.values()), 1e-3))
 
 
 def load_finetuned(folder: str) -> dict[str, Array]:

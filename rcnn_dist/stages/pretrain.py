@@ -171,6 +171,7 @@ class _Process:
             **self._test(),
             "images_per_s": round((last - first) * self._params.batch_size / seconds, 1),
             "seconds": {"compute": round(seconds - waited, 3), "wait": round(waited, 3)},
+            "waiting": round(waited / seconds, 4),
             "worker": worker_name(),
         }
         return row

@@ -68,7 +68,11 @@ def test_a_run_with_fine_tuning_uses_the_new_weights_and_is_verified(tuned_confi
         "network.safetensors",
         "telemetry.jsonl",
     ]
-    assert [json.loads(line)["steps"] for line in (folder / finetune.TELEMETRY).read_text().splitlines()] == [2, 4, 6]
+    rows = [json.loads(line) for line in (folder / finetune.TELEMETRY).read_text().splitlines()]
+    assert [row["steps"] for row in rows] == [2, 4, 6]
+    assert all(row["waiting"] == pytest.approx(row["seconds"]["wait"] / sum(row["seconds"].values()), abs=0.01) for row in rows)
+    assert 0 < finetune.waiting_share(run) < 1
+    assert "% of the time waiting for pixels" in CliRunner().invoke(app, ["runs", "status", config.run.dir]).output
     shutil.copytree(folder, folder / "_checkpoint-00000006")  # as a stop between the manifest and the tidying leaves it
     (folder / "_checkpoint-00000006" / "network.safetensors").rename(folder / "_checkpoint-00000006" / "state.safetensors")
     driver.run_stages(config, ("finetune",))
@@ -99,6 +103,7 @@ def test_a_training_that_is_stopped_three_times_ends_with_the_same_bytes(tuned_c
         with pytest.raises(KeyboardInterrupt):
             tune(config)
         assert finetune.steps_done(Run(config)) == stop // 2 * 2
+    assert finetune.waiting_share(Run(config)) is None
     assert "finetune: 4/6 steps, finetuned/tiny-" in CliRunner().invoke(app, ["runs", "status", config.run.dir]).output
     monkeypatch.setattr(Trainer, "step", step)
     assert tune(config) == undisturbed

@@ -56,6 +56,7 @@ def test_it_learns_and_the_network_takes_the_weights(images, tmp_path):
     assert found.last_line.startswith("top-1 1.000, top-5 1.000, loss 0.")
     rows = [json.loads(line) for line in (folder / "telemetry.jsonl").read_text().splitlines()]
     assert [row["steps"] for row in rows] == [4, 8, 12]
+    assert all(0 <= row["waiting"] <= 1 for row in rows)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert "top-1 error" in (folder / "curve.svg").read_text()
     assert not list(folder.glob("_checkpoint-*"))
