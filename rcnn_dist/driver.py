@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rcnn_dist.features.networks import network_identity
 from rcnn_dist.runtime.events import Observed, observed
 from rcnn_dist.runtime.executor import InProcessExecutor
 from rcnn_dist.runtime.progress import make_progress
-from rcnn_dist.stages import accuracy, detect, evaluate, extract, finetune, masks, propose, regions, report, scale, segment, svr, train
+from rcnn_dist.stages import detect, extract, finetune, masks, propose, regions, segment, svr, train
 from rcnn_dist.stages.base import Executor, ShardStage, Stage
 from rcnn_dist.stages.checkpoints import watched
 from rcnn_dist.stages.pretrain import NETWORK, Pretraining
@@ -27,6 +28,17 @@ from rcnn_dist.store import files
 
 __all__ = ["open_run", "run_stages"]
 
+
+def _loaded_late(name: str) -> Callable[[Run], Stage]:
+    """A stage whose module is loaded when its turn comes: with it comes matplotlib, which a run of features never needs."""
+
+    def stage(run: Run) -> Stage:
+        made: Stage = getattr(import_module(f"rcnn_dist.stages.{name}"), f"{name.capitalize()}Stage")(run)
+        return made
+
+    return stage
+
+
 _MODEL_FOLDERS = {finetune.NAME: finetune.folder, train.NAME: train.folder, svr.NAME: svr.folder}
 _STAGES: dict[str, Callable[[Run], Stage]] = {
     propose.NAME: propose.ProposeStage,
@@ -34,14 +46,11 @@ _STAGES: dict[str, Callable[[Run], Stage]] = {
     extract.NAME: extract.ExtractStage,
     train.NAME: train.TrainStage,
     detect.NAME: detect.DetectStage,
-    evaluate.NAME: evaluate.EvaluateStage,
-    scale.NAME: scale.ScaleStage,
-    report.NAME: report.ReportStage,
+    **{name: _loaded_late(name) for name in ("evaluate", "scale", "report", "accuracy")},
     masks.NAME: masks.MasksStage,
     regions.NAME: regions.RegionsStage,
     svr.NAME: svr.SvrStage,
     segment.NAME: segment.SegmentStage,
-    accuracy.NAME: accuracy.AccuracyStage,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from rcnn_dist.stages import accuracy, evaluate, extract, report
+from rcnn_dist.stages import extract
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 from rcnn_dist.store.manifest import MANIFEST, read_signed
@@ -14,14 +14,22 @@ from rcnn_dist.store.manifest import MANIFEST, read_signed
 
 def print_summary(run: Run, stages: Sequence[str]) -> None:
     """Prints the results of the stages that ran; the last line is `mAP 0.588 voc07` where there is an AP."""
-    if extract.NAME in stages and evaluate.NAME not in run.config.run.stages:
+    if extract.NAME in stages and "evaluate" not in run.config.run.stages:
         _print_features(run)
-    if report.NAME in stages:
+    if "report" in stages:
+        from rcnn_dist.stages import report
+
         print(f"report: {report.page_url(run)}")
-    if accuracy.NAME in stages:
+    if "accuracy" in stages:
         _print_accuracy(run)
-    if evaluate.NAME not in stages:
-        return
+    if "evaluate" in stages:
+        _print_average_precision(run)
+
+
+def _print_average_precision(run: Run) -> None:
+    """AP by class; the last line is `mAP 0.588 voc07` where there is an AP."""
+    from rcnn_dist.stages import evaluate
+
     metrics = json.loads(files.read_bytes(files.join(evaluate.folder(run), evaluate.METRICS)))
     archive = files.join(evaluate.folder(run), evaluate.ARCHIVE)
     if "mAP" not in metrics:
@@ -45,6 +53,8 @@ def print_summary(run: Run, stages: Sequence[str]) -> None:
 
 def _print_accuracy(run: Run) -> None:
     """Accuracy by method and class; the last line is `mean accuracy 0.479 full+fg fc6` where there is a number."""
+    from rcnn_dist.stages import accuracy, evaluate, report
+
     metrics = json.loads(files.read_bytes(files.join(evaluate.folder(run), accuracy.METRICS)))
     print(f"report: {report.page_url(run)}")
     print(f"label maps: {files.join(evaluate.folder(run), metrics['archive'])}")

@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
 
-import scipy.io
-from scipy.io.matlab import MatReadError
-
 from rcnn_dist.data.ids import check_id
 from rcnn_dist.errors import DataError
 from rcnn_dist.store import files
@@ -70,9 +67,11 @@ def read_synsets(root: str) -> tuple[tuple[Synset, ...], bool]:
 
     Reference: fact sheet §13.1.
     """
+    from scipy.io.matlab import MatReadError, loadmat  # slow to load, and few data sets have such files
+
     url = files.join(root, _META)
     try:
-        content = scipy.io.loadmat(io.BytesIO(files.read_bytes(url)), simplify_cells=True)
+        content = loadmat(io.BytesIO(files.read_bytes(url)), simplify_cells=True)
     except FileNotFoundError:
         return built_in_synsets(), False
     except (MatReadError, ValueError, TypeError, NotImplementedError, OSError) as error:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from rcnn_dist.arrays import Array, Int64, UInt8
 from rcnn_dist.data.ids import check_id
@@ -123,6 +122,8 @@ def _mat_map(data: bytes, name: str, source: str) -> Array:
 
 
 def _mat_struct(data: bytes, name: str, source: str) -> dict[str, Any]:
+    from scipy.io import loadmat  # slow to load, and few data sets have such files
+
     try:
         struct = loadmat(io.BytesIO(data), variable_names=[name])[name][0, 0]
         return {field: struct[field] for field in struct.dtype.names}

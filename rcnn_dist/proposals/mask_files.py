@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
 
 from rcnn_dist.arrays import Array, Bool
 from rcnn_dist.errors import DataError
@@ -22,6 +21,8 @@ def read_cpmc(data: bytes, source: str) -> Masks:
     Raises:
         DataError: it is not such a file.
     """
+    from scipy.io import loadmat  # slow to load, and few data sets have such files
+
     try:
         found = np.asarray(loadmat(io.BytesIO(data), variable_names=["masks"])["masks"])
     except NotImplementedError as error:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.io import loadmat
 
 from rcnn_dist.arrays import Array, Float64
 from rcnn_dist.errors import BadImageError, DataError
@@ -27,6 +26,8 @@ def read_mat(data: bytes, name: str) -> dict[str, Float64[Array, "R 4"]]:
 
     Reference: fact sheet §3; rcnn imdb/roidb_from_voc.m.
     """
+    from scipy.io import loadmat  # slow to load, and few data sets have such files
+
     try:
         content = loadmat(io.BytesIO(data), variable_names=["images", "boxes"])
     except NotImplementedError as error:

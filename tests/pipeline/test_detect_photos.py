@@ -11,7 +11,7 @@ from rcnn_dist import driver
 from rcnn_dist.cli import app
 from rcnn_dist.config import load_config
 from rcnn_dist.errors import ConfigError, MissingShardError
-from rcnn_dist.stages import detect
+from rcnn_dist.stages import detect, evaluate
 from rcnn_dist.stages.photos import PhotoDetector, find_photos, read_photo
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.trained import open_trained, scores_at_precision
@@ -74,7 +74,7 @@ def test_detections_as_json_and_pictures_and_what_cannot_be_read(finished_run, s
 
 def test_a_precision_is_the_one_of_the_test_images(finished_run):
     run = Run(finished_run)
-    found = driver.evaluate.evaluate(run)
+    found = evaluate.evaluate(run)
     wanted = max(np.nanmax(result.precision) for result in found.results.values()) / 2
     thresholds = scores_at_precision(open_trained(run.url), wanted)
     assert set(thresholds) == set(run.classes)
