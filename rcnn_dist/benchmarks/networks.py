@@ -1,5 +1,6 @@
 """Forward throughput of T-Net and O-Net, in turn with torchvision's models of the same cost and with their own products alone."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,13 +99,18 @@ def find_products(network: Network) -> list[Product]:
 
 def plain_products(products: list[Product], batch_size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
     """The products of a network one after the other, each on random values of its input's size: no bias, nothing between them."""
+    numbers = torch.randn(batch_size * max(math.prod(p.input_shape) for p in products), device=device, dtype=dtype)
     weights, inputs = [], []
     for product in products:
-        whole = torch.randn(batch_size, *product.input_shape, device=device, dtype=dtype)
         weight = product.layer.weight.detach().to(device, dtype)
-        maps = whole.ndim == 4
-        inputs.append(whole.to(memory_format=torch.channels_last) if maps else whole)
-        weights.append(weight.to(memory_format=torch.channels_last) if maps else weight)
+        values = numbers[: batch_size * math.prod(product.input_shape)]
+        if isinstance(product.layer, nn.Conv2d):
+            channels, height, width = product.input_shape
+            weights.append(weight.to(memory_format=torch.channels_last))
+            inputs.append(values.view(batch_size, height, width, channels).permute(0, 3, 1, 2))  # channels last
+        else:
+            weights.append(weight)
+            inputs.append(values.view(batch_size, -1))
 
     @torch.inference_mode()
     def forward() -> None:

@@ -18,7 +18,8 @@ def stretched(image: UInt8[Array, "H W 3"], side: int) -> UInt8[Array, "S S 3"]:
 def shifted_part(image: UInt8[Array, "T T 3"], mean: Float32[Array, "..."], side: int, rng: np.random.Generator) -> Float32[Array, "S S 3"]:
     """A random part of the stretched image less the same part of the mean (or less its three values), mirrored every second time.
 
-    Paper: §2.3, supervised pre-training. Reference: BVLC/caffe, src/caffe/layers/data_layer.cpp.
+    Paper: §2.3, supervised pre-training. Reference: BVLC/caffe, src/caffe/layers/data_layer.cpp (which never takes the last of the places:
+    0 to 28 of a side of 256 pixels; this takes 0 to 29).
     """
     top, left = rng.integers(0, image.shape[0] - side + 1, 2)
     return _mirrored(_less_mean(image, mean, int(top), int(left), side), rng)

@@ -7,6 +7,7 @@ from copy import copy
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors import safe_open
 from typer.testing import CliRunner
 
@@ -17,7 +18,7 @@ from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.caffe_import.model import read_caffe_model, read_mean_image
 from rcnn_dist.features.caffe_import.wire import read_fields, read_varints
 from rcnn_dist.features.networks import NetworkParams, build_network, network_identity, onet
-from rcnn_dist.features.weight_import import import_weights, network_shapes, verify_weights
+from rcnn_dist.features.weight_import import _vgg_names, import_weights, network_shapes, verify_weights
 from rcnn_dist.stages.run import Run
 
 CAFFENET_ORDER = (
@@ -208,6 +209,21 @@ def test_onet_is_imported_from_every_program_with_its_pixels(tmp_path, small_one
     assert network.preprocess.channel_order == ("rgb" if is_rgb else "bgr")
     np.testing.assert_allclose(network.preprocess.std, [58.395, 57.12, 57.375] if is_rgb else [1, 1, 1])
     np.testing.assert_allclose(network.preprocess.mean, [123.675, 116.28, 103.53] if is_rgb else [103.939, 116.779, 123.68])
+
+
+def test_vgg16_of_torchvision_and_timm_has_the_tensors_that_are_looked_for():
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        models = [torchvision.models.vgg16(), timm.create_model("vgg16")]
+    for model in models:
+        names = {}
+        for key, tensor in model.state_dict().items():
+            layer, _, part = key.rpartition(".")
+            if layer in _vgg_names():
+                names[f"{_vgg_names()[layer]}.{part}"] = tensor.flatten(1).shape if "fc" in layer and part == "weight" else tensor.shape
+            else:
+                assert key.startswith(("classifier.6.", "head.fc.")), key
+        assert {name: tuple(shape) for name, shape in names.items()} == network_shapes("onet")
 
 
 def test_the_same_source_gives_the_same_bytes_and_says_where_it_came_from(tmp_path, small_onet):
