@@ -26,6 +26,7 @@ from rcnn_dist.stages.base import ShardTask
 from rcnn_dist.stages.class_counts import class_bytes
 from rcnn_dist.stages.run import Run
 from rcnn_dist.stages.verify import verify_run
+from rcnn_dist.store.shards import read_markers
 
 STORE = 80 * 2**20
 
@@ -56,8 +57,8 @@ def second_node(cluster, monkeypatch):
     monkeypatch.setattr(pools, "_LOOK_EVERY_S", 0.5)
     nodes = []
 
-    def add(**resources):
-        nodes.append(cluster.add_node(num_cpus=1, object_store_memory=STORE, **resources))
+    def add(num_cpus=1, **resources):
+        nodes.append(cluster.add_node(num_cpus=num_cpus, object_store_memory=STORE, **resources))
         return lambda: cluster.remove_node(nodes.pop(), allow_graceful=False)
 
     yield add
@@ -162,17 +163,19 @@ class Together:
     def run(self, task):
         began = time.time()
         Path(self.folder, task.lane).touch()
-        while len(list(Path(self.folder).iterdir())) < 2 and time.time() < began + 60:
+        while len(list(Path(self.folder).iterdir())) < 2:
+            if time.time() > began + 40:
+                raise TimeoutError("no task of another lane")
             time.sleep(0.02)
         return task, ray.get_runtime_context().get_node_id(), began, time.time()
 
 
 @pytest.mark.parametrize("heavy", [False, True])
 def test_nodes_work_on_different_lanes_at_one_time_each_on_one(second_node, tmp_path, heavy):
-    second_node()
-    tasks = [ShardTask("test", i, (), lane=lane) for lane in "ABC" for i in range(4)]
+    second_node(num_cpus=2)
+    tasks = [ShardTask("test", i, (), lane=lane) for i in range(4) for lane in "ABC"]
     reports = list(RayExecutor(RuntimeSection()).map(Together(str(tmp_path), heavy), tasks))
-    assert sorted((task.lane, task.index) for task, *_ in reports) == [(task.lane, task.index) for task in tasks]
+    assert sorted((task.lane, task.index) for task, *_ in reports) == [(lane, i) for lane in "ABC" for i in range(4)]
     at_once = [(a, b) for a in reports for b in reports if a[0].lane != b[0].lane and a[2] <= b[2] < a[3]]
     assert at_once and all(a[1] != b[1] for a, b in at_once)
 
@@ -185,12 +188,14 @@ def test_ranges_of_classes_on_two_nodes_of_which_one_dies_have_the_bytes_of_all_
         block_bytes = 4 * class_bytes(Run(config))
         scaling = replace(config.scaling, classes=(11,), block_classes=4, min_score=-2.0, weights_gb=n_blocks * block_bytes / 1e9)
         driver.run_stages(config.model_copy(update={"scaling": scaling, "run": replace(config.run, stages=("scale",))}))
-        shutil.rmtree(*(tmp_path / "run" / "scaling").glob("classes11-*"))
+        (table,) = (tmp_path / "run" / "scaling").glob("classes11-*")
+        assert sum(marker.rows for marker in read_markers(f"{table}/test")) > 0
+        shutil.rmtree(table)
         return json.loads((tmp_path / "run" / "scaling" / "scaling.json").read_text())["rows"][0]["detections_sha256"]
 
     driver.run_stages(world.config(tmp_path / "run"))
     expected, kill = digest("in_process", 3), second_node()
-    killed = threading.Thread(target=kill_after, args=(tmp_path / "run" / "events", "scale", 8, kill))
+    killed = threading.Thread(target=kill_after, args=(tmp_path / "run" / "events", "scale", 8, kill), daemon=True)
     killed.start()
     assert digest("ray", 1) == expected
     killed.join()
