@@ -29,7 +29,7 @@ from rcnn_dist.proposals.opencv import OpenCvParams
 from rcnn_dist.proposals.precomputed import PrecomputedParams
 from rcnn_dist.proposals.sliding_window import SlidingWindowParams
 from rcnn_dist.ranges import check_ranges, check_sections
-from rcnn_dist.regress.ridge import BoxRegressionParams
+from rcnn_dist.regress.params import BoxRegressionParams
 from rcnn_dist.segment.params import MaskParams, PasteParams, RegressorParams
 
 __all__ = ["RunConfig", "changed_config", "load_config", "make_config", "parse_config"]

@@ -7,18 +7,9 @@ from scipy.linalg import cho_factor, cho_solve
 
 from rcnn_dist.arrays import Array, Float, Float32, Float64, Int64
 from rcnn_dist.geometry.boxes import best_object
+from rcnn_dist.regress.params import BoxRegressionParams
 
 __all__ = ["BoxRegressionParams", "BoxRegressor", "fit_box_regressor", "predict_deltas", "select_pairs"]
-
-
-@dataclass(frozen=True, slots=True)
-class BoxRegressionParams:
-    """Which pairs teach a class's regressor, and how strongly it is regularised."""
-
-    min_iou: float = 0.6  # paper App. C; strictly greater, as the original trains
-    shared: bool = False  # one regressor for all classes, as OverFeat's (§4.6)
-    ridge: float = 1000.0  # paper App. C, lambda
-    whitening_epsilon: float = 1e-3  # rcnn_train_bbox_regressor.m, added to the eigenvalues
 
 
 @dataclass(frozen=True, slots=True)
