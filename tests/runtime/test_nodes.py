@@ -167,6 +167,7 @@ class Together:
             if time.time() > began + 40:
                 raise TimeoutError("no task of another lane")
             time.sleep(0.02)
+        time.sleep(0.2)
         return task, ray.get_runtime_context().get_node_id(), began, time.time()
 
 
