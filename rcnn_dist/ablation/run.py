@@ -18,6 +18,7 @@ from rcnn_dist.report.ablation_table import ResultRow, format_csv, format_markdo
 from rcnn_dist.report.warp_samples import draw_warp_samples
 from rcnn_dist.stages import detect, evaluate, report
 from rcnn_dist.stages.nms_tuning import tune_nms
+from rcnn_dist.stages.ranked import RANKED
 from rcnn_dist.stages.run import Run
 from rcnn_dist.store import files
 
@@ -55,10 +56,11 @@ def _run_variant(variant: Variant, out: str) -> ResultRow:
     if variant.tune_nms:
         config = replace_nms(config, _tuned_thresholds(variant.tune_nms))
     run = run_stages(config, tuple(stage for stage in config.run.stages if stage != report.NAME))
-    for name in (evaluate.METRICS, evaluate.ERRORS):
-        files.write_bytes(files.join(out, name), files.read_bytes(files.join(evaluate.folder(run), name)))
+    verdict = files.join(out, "evaluation")  # as of a run, for `runs compare`
+    for name in (evaluate.METRICS, evaluate.ERRORS, RANKED):
+        files.write_bytes(files.join(verdict, name), files.read_bytes(files.join(evaluate.folder(run), name)))
     files.write_bytes(files.join(out, "config.yaml"), config.to_yaml().encode())
-    metrics: dict[str, Any] = json.loads(files.read_bytes(files.join(out, evaluate.METRICS)))
+    metrics: dict[str, Any] = json.loads(files.read_bytes(files.join(verdict, evaluate.METRICS)))
     if "mAP" not in metrics:
         raise ConfigError(f"{variant.name}: {metrics['data']} {metrics['split']} has no annotations, so there is no AP to compare")
     used = metrics["variant"]

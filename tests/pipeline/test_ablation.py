@@ -9,6 +9,7 @@ import yaml
 from rcnn_dist.ablation.sharing import shared_count, stage_uses
 from rcnn_dist.ablation.spec import load_ablation
 from rcnn_dist.commands.ablation import ablation
+from rcnn_dist.stages.compare import compare_runs
 from rcnn_dist.stages.extract import ExtractWorker
 
 VARIANTS = {
@@ -27,6 +28,10 @@ def spec(small_config, tmp_path):
     content = {"title": "Mine", "base": "base.yaml", "source": "Table 2", "samples": 2, "variants": VARIANTS}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path, [f"run.dir={config.run.dir}"]
+
+
+def metrics_of(variant):
+    return json.loads(Path(variant, "evaluation", "metrics.json").read_text())
 
 
 def test_variants_share_what_they_can_and_end_in_one_table(spec, capsys, monkeypatch):
@@ -51,8 +56,11 @@ def test_variants_share_what_they_can_and_end_in_one_table(spec, capsys, monkeyp
     ]  # fmt: skip
     for line in lines:
         if line["source"] == "this run":
-            metrics = json.loads((folder / "variants" / line["method"] / "metrics.json").read_text())
-            assert line["mAP"] == f"{100 * metrics['mAP']['voc07']:.1f}"
+            assert line["mAP"] == f"{100 * metrics_of(folder / 'variants' / line['method'])['mAP']['voc07']:.1f}"
+    pair = [str(folder / "variants" / name) for name in ("fc7", "square")]
+    compared = compare_runs(pair, resamples=20)["runs"]
+    assert {run["mAP"] for run in compared.values()} == {metrics_of(url)["mAP"]["voc07"] for url in pair}
+    assert compared[pair[1]]["against_first"]["low"] <= compared[pair[1]]["against_first"]["high"]
     tuned = yaml.safe_load((folder / "variants" / "tuned" / "config.yaml").read_text())["detect"]["nms_by_class"]
     assert sorted(tuned) == ["dotted_triangle", "striped_disc"]
     detections = {p.parts[-3]: pq.read_table(p.parent) for p in Path(folder.parent, "detections").glob("*/test/part-00000.parquet")}
