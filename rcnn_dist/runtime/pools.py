@@ -156,9 +156,9 @@ class Actors:
         self.starting: dict[Any, str] = {}
         self._runtime = runtime
         self._shared = ray.put(work)
-        resources = worker_resources(runtime)
-        self._at_once = 1 if resources["num_gpus"] else runtime.shards_at_once or 1
-        self._resources = _times(self._at_once, resources)
+        self._for_one = worker_resources(runtime)  # now: the GPUs may be lost later
+        self._at_once = 1 if self._for_one["num_gpus"] else runtime.shards_at_once or 1
+        self._resources = _times(self._at_once, self._for_one)
         self._actors: dict[str, Any] = {}
         self._workers: dict[str, list[str]] = {}  # of each actor, one per thread
         self._nodes: dict[str, str] = {}
@@ -238,7 +238,7 @@ class Actors:
         name = f"actor-{self._started}"
         self._started += 1
         self._workers[name] = [f"{name}.{i}" for i in range(threads)] if threads > 1 else [name]
-        options = {"max_restarts": 0, **_times(threads, worker_resources(self._runtime))}
+        options = {"max_restarts": 0, **_times(threads, self._for_one)}
         groups = {_thread_of(worker): 1 for worker in self._workers[name]} if threads > 1 else None
         actor_class = _remote(concurrency_groups=groups)(_Actor)
         actor = actor_class.options(**options).remote(self._shared, self._runtime.threads_per_worker, Limits.of(self._runtime))
