@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from rcnn_dist.arrays import Array, UInt8
-from rcnn_dist.errors import BadImageError, StoreError
+from rcnn_dist.errors import BadImageError, RcnnError
 from rcnn_dist.store import files
 
 # Readers by the first bytes, not Image.open: it knows formats that start programs (EPS), and its own size limit hides the size.
@@ -103,7 +103,7 @@ def read_file(url: str) -> bytes:
     except MemoryError:
         raise
     except Exception as error:  # each file system has errors of its own
-        cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ else error
+        cause = error.__cause__ if isinstance(error, RcnnError) and error.__cause__ else error
         raise BadImageError(f"cannot be read: {_short(getattr(cause, 'strerror', None) or cause)}") from error
 
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -77,7 +78,10 @@ class Slots:
             return []
         self._looked = time.monotonic()
         fitting = self._runtime.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // self._runtime.threads_per_worker)
-        wanted = dict(self._slots(2 * fitting)[: min(2 * fitting, unfinished)])
+        count = min(2 * fitting, unfinished)
+        if self._pinned:  # tasks that wait for one node ask an autoscaler for no other
+            request_resources(num_cpus=count * self._runtime.threads_per_worker)
+        wanted = dict(self._slots(2 * fitting)[:count])
         opened = [name for name in wanted if name not in self._nodes]
         self._nodes |= wanted
         return opened
@@ -101,7 +105,8 @@ class Slots:
         return [] if self._nodes[worker] in self._lost else [worker]
 
     def close(self) -> None:
-        pass
+        if self._pinned:
+            request_resources()
 
     def _slots(self, count: int) -> list[tuple[str, str]]:
         """Names and nodes; of nodes, which Ray still counts for a while after their end, without those that were lost."""

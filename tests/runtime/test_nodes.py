@@ -172,13 +172,16 @@ class Together:
 
 
 @pytest.mark.parametrize("heavy", [False, True])
-def test_nodes_work_on_different_lanes_at_one_time_each_on_one(second_node, tmp_path, heavy):
+def test_nodes_work_on_different_lanes_at_one_time_each_on_one(second_node, tmp_path, heavy, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pools, "request_resources", lambda num_cpus=None: asked.append(num_cpus))
     second_node(num_cpus=2)
     tasks = [ShardTask("test", i, (), lane=lane) for i in range(4) for lane in "ABC"]
     reports = list(RayExecutor(RuntimeSection()).map(Together(str(tmp_path), heavy), tasks))
     assert sorted((task.lane, task.index) for task, *_ in reports) == [(lane, i) for lane in "ABC" for i in range(4)]
     at_once = [(a, b) for a in reports for b in reports if a[0].lane != b[0].lane and a[2] <= b[2] < a[3]]
     assert at_once and all(a[1] != b[1] for a, b in at_once)
+    assert not asked if heavy else asked[0] and asked[-1] is None, "of an autoscaler, until all is done"
 
 
 def test_ranges_of_classes_on_two_nodes_of_which_one_dies_have_the_bytes_of_all_at_once(second_node, tmp_path):
