@@ -69,7 +69,7 @@ def test_a_full_disk_says_what_to_do(tmp_path):
     ],
 )
 def test_an_address_that_no_installed_library_reaches_says_what_to_install(monkeypatch, url, hint):
-    monkeypatch.setattr(sys.modules["fsspec.registry"], "_registry", {})
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, url.partition(":")[0], raising=False)
     for module in ("s3fs", "gcsfs"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=hint):
