@@ -158,9 +158,7 @@ class RuntimeSection:
     gpu_workers: int | None = None  # of extraction, to ask an autoscaling cluster for; None: as many as fit the nodes that are there
     gpus_per_worker: float | None = None  # None: 1 where the cluster has GPUs or gpu_workers asks for them, else 0
     threads_per_worker: int = 1
-    shards_at_once: int | None = (
-        None  # of an extraction process on CPUs, one thread each; None: 2 on an even number of one's own CPUs, else 1
-    )
+    shards_at_once: int | None = None  # of an extraction process on CPUs; None: 2 on a local cluster with an even number of CPUs, else 1
     start_timeout_s: float = 60.0  # then a message says what a waiting worker lacks
     image_timeout_s: float | None = 120.0  # a shard that takes longer, times its images, loses its process
     stopped_timeout_s: float | None = 60.0  # a worker's process that is stopped (SIGSTOP) for longer is ended and replaced
