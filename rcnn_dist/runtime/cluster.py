@@ -35,15 +35,15 @@ def connected(runtime: RuntimeSection) -> Iterator[RuntimeSection]:
             _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         else:
-            ray.init(
-                address="local",  # never the cluster of somebody else on this machine
-                num_cpus=_local_cpus(runtime),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-            _end_idle_helpers()
+            with _without_idle_helpers():
+                ray.init(
+                    address="local",  # never the cluster of somebody else on this machine
+                    num_cpus=_local_cpus(runtime),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray at {address or 'this machine'} does not start or answer: {error}") from error
     try:
@@ -52,18 +52,24 @@ def connected(runtime: RuntimeSection) -> Iterator[RuntimeSection]:
         ray.shutdown()
 
 
-def _end_idle_helpers() -> None:
-    """Ends what nobody asks for anything on a local cluster: the autoscaler, the reader of logs and the dashboard without pages.
+@contextmanager
+def _without_idle_helpers() -> Iterator[None]:
+    """Leaves out what Ray starts for every cluster and nobody asks on a local one: autoscaler, log reader, dashboard without pages.
 
-    They hold 170 MB, and Ray waits a second for the autoscaler when it stops. Ray offers no option to leave them out, and counts none of
-    them among what a cluster dies of; where it has renamed these functions, they stay.
+    They take 170 MB, two seconds to start, and one to end. Ray has no option for it; where it has renamed these functions, they start.
     """
-    node = getattr(ray._private.worker, "_global_node", None)
-    for name in ("kill_monitor", "kill_log_monitor", "kill_dashboard"):
-        getattr(node, name, _nothing)(check_alive=False)
+    node = ray._private.node.Node
+    starts = {name: start for name in ("start_monitor", "start_log_monitor", "start_api_server") if (start := getattr(node, name, None))}
+    for name in starts:
+        setattr(node, name, _start_nothing)
+    try:
+        yield
+    finally:
+        for name, start in starts.items():
+            setattr(node, name, start)
 
 
-def _nothing(check_alive: bool) -> None:
+def _start_nothing(node: object, **options: object) -> None:
     pass
 
 
