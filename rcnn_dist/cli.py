@@ -53,7 +53,6 @@ _DRY_HELP = "Check everything, tell what each stage has done and what is left, a
 def main() -> None:
     """Runs the command; ends with its exit code (see errors.py) and never with a traceback for a user's mistake."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it tells what we tell, with a traceback
     sys.exit(guarded(app))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
 logger = logging.getLogger(__name__)
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it tells what `attempt` tells, with a traceback
 
 T = TypeVar("T")
 
