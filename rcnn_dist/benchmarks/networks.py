@@ -50,9 +50,10 @@ def run(batch_size: int | None, rounds: int, threads: int | None, compiled: bool
         torch.set_num_threads(threads)
     figures = []
     for name, other in _PAIRS.items():
+        products = find_products(build_network(NetworkParams(name)))
+        multiplications = sum(product.multiplications for product in products)
         for precision in ("float32", "bfloat16"):
             dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-            products = find_products(build_network(NetworkParams(name)))
             sides = {
                 "ours": _forward(NetworkParams(name), batch_size, dtype, device, False),
                 "torchvision": _forward(other, batch_size, dtype, device, False),
@@ -62,7 +63,6 @@ def run(batch_size: int | None, rounds: int, threads: int | None, compiled: bool
                 sides["ours compiled"] = _forward(NetworkParams(name), batch_size, dtype, device, True)
             speeds = _race(sides, batch_size, rounds, device)
             shares = {side: speeds[side]["best"] / speeds[_PLAIN]["best"] for side in sides if side.startswith("ours")}
-            multiplications = sum(product.multiplications for product in products)
             row = {"network": name, "beside": other.name, "precision": precision, "multiplications": multiplications}
             figures.append(row | {"regions_per_s": speeds, "share_of_plain": shares})
     about = {"device": _device_name(device), "threads": torch.get_num_threads(), "batch_size": batch_size, "rounds": rounds}

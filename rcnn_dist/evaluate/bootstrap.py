@@ -4,14 +4,13 @@ Detections are matched image by image, so an image that is drawn twice brings it
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from rcnn_dist.arrays import Array, Bool, Float64, Int64
 from rcnn_dist.evaluate.average_precision import average_precision
 from rcnn_dist.evaluate.matching import Matches
-from rcnn_dist.evaluate.voc import ClassDetections, ClassObjects, Variant
+from rcnn_dist.evaluate.voc import ClassDetections, ClassObjects, Variant, curve_of
 
 _OUTSIDE = (2.5, 97.5)  # percentiles: what lies between them is 95% of the draws
 
@@ -85,17 +84,13 @@ def _ap(times: Int64[Array, "K"], right: Int64[Array, "T"], n_positives: int, va
     """From the points of the curve where an object is found: no variant looks at others."""
     drawn = times[right] > 0
     found, counted = np.cumsum(times[right])[drawn], np.cumsum(times)[right][drawn]
-    return average_precision(found / n_positives, found / counted, _curve_variant(variant))
+    return average_precision(found / n_positives, found / counted, curve_of(variant))
 
 
 def _ap_of_none(ranked: RankedClass, times: Int64[Array, "N"], variant: Variant) -> float:
     """Where no object is found; see `average_precision` for what only ignored detections give."""
     wrong = np.cumsum(ranked.is_false_positive[times[ranked.image] > 0])
-    return average_precision(np.zeros(len(wrong)), np.where(wrong > 0, 0.0, np.nan), _curve_variant(variant))
-
-
-def _curve_variant(variant: Variant) -> Literal["voc07", "area", "coco"]:
-    return "area" if variant == "ilsvrc" else variant
+    return average_precision(np.zeros(len(wrong)), np.where(wrong > 0, 0.0, np.nan), curve_of(variant))
 
 
 def _means(ap: Float64[Array, "C S"]) -> Float64[Array, "S"]:

@@ -87,8 +87,13 @@ def evaluate_class(detections: ClassDetections, objects: ClassObjects, min_iou: 
     recall, precision = precision_recall(matches)
     if not matched["voc07"].n_positives:
         return ClassResult(matches, recall, precision, dict.fromkeys(variants(chosen), float("nan")), matched)
-    ap = {v: average_precision(*precision_recall(own), "area" if v == "ilsvrc" else v) for v, own in matched.items()}
+    ap = {v: average_precision(*precision_recall(own), curve_of(v)) for v, own in matched.items()}
     return ClassResult(matches, recall, precision, ap, matched)
+
+
+def curve_of(variant: Variant) -> Literal["voc07", "area", "coco"]:
+    """How a variant turns its curve into a number: ILSVRC differs from `area` by its matching alone."""
+    return "area" if variant == "ilsvrc" else variant
 
 
 def mean_average_precision(results: Mapping[str, ClassResult], variant: Variant) -> float:

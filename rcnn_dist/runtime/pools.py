@@ -6,16 +6,8 @@ import time
 from typing import Any
 
 import ray
+from ray import exceptions
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import (
-    ActorDiedError,
-    ActorUnavailableError,
-    NodeDiedError,
-    OutOfMemoryError,
-    RayActorError,
-    TaskUnschedulableError,
-    WorkerCrashedError,
-)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rcnn_dist.config import RuntimeSection
@@ -27,14 +19,14 @@ from rcnn_dist.runtime.watchdog import Limits, images_of, limited, start_guard
 
 logger = logging.getLogger(__name__)
 
+_NODE_LOST = (exceptions.NodeDiedError, exceptions.TaskUnschedulableError)
 DEATHS = (
-    ActorDiedError,
-    ActorUnavailableError,
-    NodeDiedError,
-    OutOfMemoryError,
-    RayActorError,
-    TaskUnschedulableError,
-    WorkerCrashedError,
+    exceptions.ActorDiedError,
+    exceptions.ActorUnavailableError,
+    exceptions.OutOfMemoryError,
+    exceptions.RayActorError,
+    exceptions.WorkerCrashedError,
+    *_NODE_LOST,
 )
 MAX_FAILED_STARTS = 5
 _LOOK_EVERY_S = 5.0
@@ -99,7 +91,7 @@ class Slots:
 
     def replace(self, worker: str, error: Exception) -> list[str]:
         """The workers that can be given jobs at once in place of a dead one."""
-        if self._pinned and isinstance(error, NodeDiedError | TaskUnschedulableError):
+        if self._pinned and isinstance(error, _NODE_LOST):
             self._lost.add(self._nodes[worker])
             self._looked = -math.inf
         return [] if self._nodes[worker] in self._lost else [worker]

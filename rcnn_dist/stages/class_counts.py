@@ -6,6 +6,7 @@ their rows are merged: the table has the same bytes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class ClassCountStage(ShardStage):
     def heavy(self) -> bool:
         return self.context.config.scaling.device != "cpu" and len(self.ranges) == 1
 
-    @property
+    @cached_property
     def ranges(self) -> list[range]:
         """The classes whose weights a node maps at a time.
 
