@@ -43,11 +43,10 @@ class ChainNetwork(Network):
 
     def prepare_for_cpu(self, batch_size: int) -> None:
         half = next(self.parameters()).dtype == torch.bfloat16
-        before: nn.Module = self
-        for name, module in list(self.named_children()):
-            if better := module_for_cpu(module, before, batch_size, half):
+        names, modules = zip(*self.named_children(), strict=True)
+        for name, before, module, after in zip(names, (self, *modules), modules, (*modules[1:], self), strict=False):
+            if better := module_for_cpu(module, before, after, batch_size, half):
                 self.set_submodule(name, better)
-            before = module
 
 
 def build_chain(

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rcnn_dist.features.networks.base import Network, Preprocess, load_into, preprocess_of
+from rcnn_dist.features.networks.for_cpu import RectifiedConv, has_onednn
 from rcnn_dist.features.networks.spec import NetworkParams, lite_weights_file
 
 
@@ -22,6 +23,15 @@ class LiteNetwork(Network):
     def forward(self, batch: Float[Tensor, "B 3 S S"], layers: tuple[str, ...]) -> dict[str, Float[Tensor, "B _"]]:
         pooled = self.model.extract_features(batch).mean((2, 3), dtype=torch.float32)
         return dict.fromkeys(layers, pooled)
+
+    def prepare_for_cpu(self, batch_size: int) -> None:  # noqa: ARG002
+        if not has_onednn():
+            return
+        for owner, name, _ in _convolutions(self.model):
+            if name != "_project_conv":  # the only one without a ReLU
+                setattr(owner, name, RectifiedConv(getattr(owner, name), highest=6.0))
+        for owner in (self.model, *self.model._blocks):
+            owner._swish = nn.Identity()
 
 
 def build(params: NetworkParams) -> LiteNetwork:
@@ -37,17 +47,19 @@ def build(params: NetworkParams) -> LiteNetwork:
     model = EfficientNet.from_name("efficientnet-lite0", image_size=preprocess.input_size)
     load_into(model, weights, params.name)
     model.eval()
-    _merge(model, "_conv_stem", "_bn0")
-    _merge(model, "_conv_head", "_bn1")
-    for block in model._blocks:
-        if hasattr(block, "_expand_conv"):
-            _merge(block, "_expand_conv", "_bn0")
-        _merge(block, "_depthwise_conv", "_bn1")
-        _merge(block, "_project_conv", "_bn2")
+    for owner, conv_name, norm_name in _convolutions(model):
+        _merge(owner, conv_name, norm_name)
     for module in model.modules():
         if isinstance(module, nn.ReLU6):
             module.inplace = True
     return LiteNetwork(params.name, preprocess, model)
+
+
+def _convolutions(model: Any) -> list[tuple[nn.Module, str, str]]:
+    """Every convolution as its owner, its name there, and that of the normalisation behind it."""
+    names = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+    in_blocks = [(block, *pair) for block in model._blocks for pair in names if hasattr(block, pair[0])]
+    return [(model, "_conv_stem", "_bn0"), *in_blocks, (model, "_conv_head", "_bn1")]
 
 
 def _merge(owner: nn.Module, conv_name: str, norm_name: str) -> None:

@@ -267,6 +267,8 @@ def test_lite_is_the_packages_network_up_to_rounding(input_size):
     found = features(network, batch, "pooled")["pooled"]
     assert found.shape == (2, network.layer_sizes["pooled"])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    network.prepare_for_cpu(len(batch))
+    torch.testing.assert_close(features(network, batch, "pooled")["pooled"], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_lite_pads_at_the_end_as_tensorflow_does():

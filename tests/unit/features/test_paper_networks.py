@@ -10,7 +10,7 @@ from rcnn_dist.errors import ConfigError
 from rcnn_dist.features.extract import Extractor, ExtractParams
 from rcnn_dist.features.networks import NetworkParams, build_network, network_layers, onet
 from rcnn_dist.features.networks.channel_norm import ChannelNorm, PixelNorm
-from rcnn_dist.features.networks.for_cpu import PixelPool, WideConv
+from rcnn_dist.features.networks.for_cpu import PixelPool, RectifiedConv, WideConv
 
 LAYERS = ("conv5", "pool5", "fc6", "fc7")
 
@@ -146,6 +146,15 @@ def test_weights_packed_for_a_cpu_give_the_same_features_up_to_rounding(narrow_o
     assert "fc7.weight" not in narrow_onet.state_dict()
 
 
+def test_tnet_prepared_for_a_cpu_gives_the_same_features_up_to_rounding(tnet):
+    batch, fast = pixels(tnet).to(memory_format=torch.channels_last), deepcopy(tnet)
+    fast.prepare_for_cpu(len(batch))
+    with torch.inference_mode():
+        exact, found = tnet(batch, LAYERS), fast(batch, LAYERS)
+    for layer in LAYERS:
+        assert (found[layer] - exact[layer]).abs().max() < 1e-5 * exact[layer].max()
+
+
 @pytest.mark.parametrize(("size", "padding", "step"), [((9, 11), 11, 4), ((13, 13), 5, 3), ((8, 9), 4, 4)])
 def test_a_wide_convolution_is_the_convolution(size, padding, step):
     layer = torch.nn.Conv2d(3, 5, 7, stride=step).requires_grad_(False)
@@ -153,9 +162,10 @@ def test_a_wide_convolution_is_the_convolution(size, padding, step):
     torch.testing.assert_close(WideConv(layer)(maps), layer(maps), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("size", "kernel"), [((7, 9), 3), ((8, 6), 3), ((6, 8), 2)])
-def test_pooling_by_pixels_is_max_pooling_after_a_relu(size, kernel):
-    maps = torch.randn(2, 5, *size).bfloat16()
+def test_pooling_by_pixels_is_max_pooling_after_a_relu(size, kernel, dtype):
+    maps = torch.randn(2, 5, *size).to(dtype)
     maps[:, 0] = -1
     pool = torch.nn.MaxPool2d(kernel, stride=2, ceil_mode=True)
     for order in (torch.contiguous_format, torch.channels_last):
@@ -169,6 +179,22 @@ def test_the_norm_by_pixels_rounds_the_exact_one_once():
     nearest = exact.bfloat16()
     assert (found == nearest).float().mean() > 0.95  # the others lie between two numbers, nearly in the middle
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=0)
+
+
+def test_the_norm_by_pixels_of_float32_is_the_norm():
+    maps = torch.randn(2, 9, 3, 4) * 300
+    found = PixelNorm()(maps.clone(memory_format=torch.channels_last))
+    torch.testing.assert_close(found.double(), ChannelNorm()(maps.double()), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("highest", [None, 0.5])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_rectified_convolution_is_the_convolution_and_its_relu(groups, highest):
+    layer = torch.nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=groups).requires_grad_(False)
+    maps = torch.randn(2, 6, 9, 11).to(memory_format=torch.channels_last)
+    expected = layer(maps).clamp(0, highest)
+    assert (expected == 0).any()
+    torch.testing.assert_close(RectifiedConv(layer, highest)(maps), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_tnet_in_bfloat16_stays_near_float32_and_a_region_does_not_depend_on_its_neighbours(tnet):
