@@ -18,7 +18,7 @@ from rcnn_dist.config import RunConfig, make_config
 from rcnn_dist.data.shapes import ShapesParams, generate_shapes
 from rcnn_dist.driver import run_stages
 from rcnn_dist.features.extract import Extractor
-from rcnn_dist.runtime.memory import keep_freed_memory
+from rcnn_dist.runtime.memory import tune_memory
 from rcnn_dist.runtime.threads import set_threads
 from rcnn_dist.stages import extract
 from rcnn_dist.stages.base import ShardTask
@@ -76,10 +76,10 @@ def _race(config: RunConfig, rounds: int, threads: int) -> dict[str, Any]:
     run = Run(config)
     stage = extract.ExtractStage(run)
     (task,) = stage.tasks("train")
+    tune_memory()  # as workers on Ray do
     worker = stage.make_worker()
     extractor = worker.extractor
     set_threads(threads)
-    keep_freed_memory()  # as workers on Ray do
     crops, regions = _crops(run, extractor, task)
     _forward(extractor, crops)  # to warm up
     bare, pipeline, phases_of = [_timed(lambda: _forward(extractor, crops))], [], []

@@ -43,9 +43,9 @@ def measure_once(width: int, height: int) -> None:
     """Prints seconds and megabytes of a fresh process that imports the search and searches one image twice."""
     start = time.perf_counter()
     from rcnn_dist.proposals.selective_search import selective_search
-    from rcnn_dist.runtime.memory import keep_freed_memory
+    from rcnn_dist.runtime.memory import tune_memory
 
-    keep_freed_memory()
+    tune_memory()
     imported = time.perf_counter() - start
     start_mb = _peak_mb()
     image = _scene(width, height)
@@ -61,9 +61,9 @@ def measure_once(width: int, height: int) -> None:
 def measure_rate(core: int) -> None:
     """Prints how many images per second one process on one core searches."""
     from rcnn_dist.proposals.selective_search import selective_search
-    from rcnn_dist.runtime.memory import keep_freed_memory
+    from rcnn_dist.runtime.memory import tune_memory
 
-    keep_freed_memory()
+    tune_memory()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[core % len(cores)]})
     image = _scene(500, 375)

@@ -17,7 +17,7 @@ from rcnn_dist.data.voc import VocDataset
 from rcnn_dist.errors import BadImageError, ConfigError, DataError
 from rcnn_dist.evaluate.proposal_recall import SIZE_BANDS, ObjectOverlaps, object_overlaps, pool_overlaps, proposal_recall, recall_json
 from rcnn_dist.proposals import selective_search as ours
-from rcnn_dist.runtime.memory import keep_freed_memory
+from rcnn_dist.runtime.memory import tune_memory
 from rcnn_dist.store import files
 
 _BUDGETS = (None, 2000, 1000, 500)
@@ -70,7 +70,7 @@ def run(roots: Sequence[str], split: str, limit: int | None, preset: str) -> dic
         raise ConfigError(f"no preset is called '{preset}': choose from {', '.join(ours.PRESETS)}")
     params = ours.PRESETS[preset]
     mine, theirs = _Side(), _Side()
-    keep_freed_memory()
+    tune_memory()
     with _one_core():
         for image, *objects in _images(roots, split, limit):
             if not mine.ms:

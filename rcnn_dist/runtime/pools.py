@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rcnn_dist.config import RuntimeSection
 from rcnn_dist.errors import ClusterError
-from rcnn_dist.runtime.memory import keep_freed_memory
+from rcnn_dist.runtime.memory import tune_memory
 from rcnn_dist.runtime.probe import probe
 from rcnn_dist.runtime.threads import set_threads
 from rcnn_dist.runtime.watchdog import Limits, images_of, limited, start_guard
@@ -37,9 +37,9 @@ def _run_task(work: Any, task: Any, threads: int, limits: Limits, is_probe: bool
     if is_probe:
         return probe(work, task, limits, threads)
     with limited(limits, images_of(task)):
+        tune_memory()
         worker = work.make_worker()
         set_threads(threads)
-        keep_freed_memory()
         return worker.run(task)
 
 
@@ -124,9 +124,9 @@ class _Actor:
     def ready(self) -> str:
         """The node that it is on, once it can work."""
         start_guard(self._limits.stopped_s)
+        tune_memory()
         self._worker = self._work.make_worker()
         set_threads(self._threads)
-        keep_freed_memory()
         return str(ray.get_runtime_context().get_node_id())
 
     def run(self, task: Any, is_probe: bool) -> Any:
