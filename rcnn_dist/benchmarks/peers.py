@@ -7,6 +7,7 @@ fixed. Memory is the peak of the proportional set sizes of the process and all t
 import inspect
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -175,7 +176,7 @@ def _size_mb(folder: Path) -> float:
 
 def _figures(pairs: list[tuple[_Measured, _Measured]], images: int) -> dict[str, Any]:
     def median(values: list[float]) -> float:
-        return round(sorted(values)[len(values) // 2], 4)
+        return round(statistics.median(values), 4)
 
     slopes = [(many.seconds - few.seconds) / (images - FEW) for few, many in pairs]
     overheads = [((many.overhead_s or 0) - (few.overhead_s or 0)) / (images - FEW) for few, many in pairs]
