@@ -44,7 +44,7 @@ class ChainNetwork(Network):
     def prepare_for_cpu(self, batch_size: int) -> None:
         half = next(self.parameters()).dtype == torch.bfloat16
         names, modules = zip(*self.named_children(), strict=True)
-        for name, before, module, after in zip(names, (self, *modules), modules, (*modules[1:], self), strict=False):
+        for name, before, module, after in zip(names, (self, *modules[:-1]), modules, (*modules[1:], self), strict=True):
             if better := module_for_cpu(module, before, after, batch_size, half):
                 self.set_submodule(name, better)
 
