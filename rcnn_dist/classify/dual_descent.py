@@ -38,9 +38,15 @@ class DualSolution(NamedTuple):
 
     weights: Float64[Array, "D+1"]
     multipliers: Float64[Array, "rows"]
-    objective: float
+    positive_loss: float
+    negative_loss: float
+    regularisation: float
     gap: float
     epochs: int
+
+    @property
+    def objective(self) -> float:
+        return self.positive_loss + self.negative_loss + self.regularisation
 
 
 @compiled_sum
@@ -98,16 +104,19 @@ def _row_gap(slope: float, multiplier: float, cost: float) -> float:
 
 @compiled
 def _look_at_all(problem: DualProblem, weights: Array, multipliers: Array, active: Array) -> Any:
-    """Exact objective and gap; writes the rows that may still move to `active`, and returns how many they are."""
-    objective, gap, count = 0.5 * np.sum(weights * weights), 0.0, 0
+    """Exact loss of both kinds of rows, and gap; writes the rows that may still move to `active`, and returns how many they are."""
+    positive_loss, negative_loss, gap, count = 0.0, 0.0, 0.0, 0
     for i in range(multipliers.size):
         slope, cost = _violation(problem, weights, i), _row(problem, i)[2]
-        objective += cost * max(0.0, -slope)
+        if i < len(problem.positives):
+            positive_loss += cost * max(0.0, -slope)
+        else:
+            negative_loss += cost * max(0.0, -slope)
         gap += _row_gap(slope, multipliers[i], cost)
         if not (multipliers[i] == 0.0 and slope > _LOOKAHEAD) and not (multipliers[i] == cost and slope < -_LOOKAHEAD):
             active[count] = i
             count += 1
-    return objective, gap, count
+    return positive_loss, negative_loss, gap, count
 
 
 @compiled
@@ -127,6 +136,8 @@ def _epoch(problem: DualProblem, weights: Array, multipliers: Array, curvatures:
             count -= 1
             active[at], active[count] = active[count], i
             continue
+        if curvatures[i] == 0.0:  # most rows never come here
+            curvatures[i] = problem.scale**2 * _squared_norm(row) + problem.bias_scale**2
         multipliers[i] = min(max(before - slope / curvatures[i], 0.0), cost)
         if multipliers[i] != before:
             lowest, highest = min(lowest, slope), max(highest, slope)
@@ -138,31 +149,33 @@ def _epoch(problem: DualProblem, weights: Array, multipliers: Array, curvatures:
 
 
 @compiled
-def _start(problem: DualProblem, multipliers: Array) -> Any:
-    """The weights that belong to the multipliers, and each row's squared length with its bias feature."""
-    weights, curvatures = np.zeros(problem.negatives.shape[1] + 1), np.empty(multipliers.size)
+def _weights_of(problem: DualProblem, multipliers: Array) -> Any:
+    """The weights that belong to the multipliers."""
+    weights = np.zeros(problem.negatives.shape[1] + 1)
     for i in range(multipliers.size):
-        row, sign, _ = _row(problem, i)
-        curvatures[i] = problem.scale**2 * _squared_norm(row) + problem.bias_scale**2
         if multipliers[i] != 0.0:
+            row, sign, _ = _row(problem, i)
             _add(weights, sign * multipliers[i] * problem.scale, row)
             weights[row.size] += sign * multipliers[i] * problem.bias_scale
-    return weights, curvatures
+    return weights
 
 
 @compiled
 def descend(problem: DualProblem, multipliers: Array, generator: np.random.Generator, tolerance: float, max_epochs: int) -> Any:
-    """Moves the multipliers, in place, until the gap is at most tolerance * objective; (weights, objective, gap, epochs)."""
-    weights, curvatures = _start(problem, multipliers)
+    """Moves the multipliers, in place, until the gap is at most tolerance * objective; a DualSolution without them."""
+    weights, curvatures = _weights_of(problem, multipliers), np.zeros(multipliers.size)  # squared lengths with the bias feature, once met
     active, epochs = np.arange(multipliers.size), 0
     if np.any(multipliers):
-        objective, gap, count = _look_at_all(problem, weights, multipliers, active)
+        positive_loss, negative_loss, gap, count = _look_at_all(problem, weights, multipliers, active)
     else:  # every margin is 0, so the gap is the objective; most negatives will never matter, so a sample of them begins
         n_positives, n_negatives = len(problem.positives), len(problem.negatives)
-        objective = gap = n_positives * problem.positive_cost + n_negatives * problem.negative_cost
+        positive_loss, negative_loss = n_positives * problem.positive_cost, n_negatives * problem.negative_cost
+        gap = positive_loss + negative_loss
         sample = np.arange(n_positives, active.size, max(1, n_negatives // _SAMPLE))
         active[n_positives : n_positives + sample.size] = sample
         count = n_positives + sample.size
+    regularisation = 0.5 * np.sum(weights * weights)
+    objective = positive_loss + negative_loss + regularisation
     while gap > tolerance * objective and epochs < max_epochs:
         wanted = max(_EARLY * gap, 0.5 * tolerance * objective)
         low, high = -np.inf, np.inf
@@ -172,8 +185,10 @@ def descend(problem: DualProblem, multipliers: Array, generator: np.random.Gener
             epochs += 1
             if active_gap <= wanted:
                 break
-        objective, gap, count = _look_at_all(problem, weights, multipliers, active)
-    return weights, objective, gap, epochs
+        positive_loss, negative_loss, gap, count = _look_at_all(problem, weights, multipliers, active)
+        regularisation = 0.5 * np.sum(weights * weights)
+        objective = positive_loss + negative_loss + regularisation
+    return weights, positive_loss, negative_loss, regularisation, gap, epochs
 
 
 def solve(problem: DualProblem, start: Float64[Array, "rows"], seed: int, tolerance: float, max_epochs: int) -> DualSolution:
@@ -183,5 +198,5 @@ def solve(problem: DualProblem, start: Float64[Array, "rows"], seed: int, tolera
     """
     costs = np.repeat([problem.positive_cost, problem.negative_cost], [len(problem.positives), len(problem.negatives)])
     multipliers = np.clip(start, 0, costs)
-    weights, objective, gap, epochs = descend(problem, multipliers, np.random.default_rng(seed), tolerance, max_epochs)
-    return DualSolution(weights, multipliers, objective, gap, epochs)
+    weights, *figures = descend(problem, multipliers, np.random.default_rng(seed), tolerance, max_epochs)
+    return DualSolution(weights, multipliers, *figures)

@@ -43,7 +43,7 @@ class LinearSvm:
 
     weights: Float32[Array, "D"]
     bias: float
-    objective: SvmObjective
+    objective: SvmObjective  # before weights and bias were rounded
     gap: float  # at most so much above the minimum the objective lies
     multipliers: Float64[Array, "rows"]  # of the positives, then of the negatives: where a later fit may start
 
@@ -124,7 +124,7 @@ def fit_svm(
         message = f"the SVM may lie {above:.1%} above its minimum after {solution.epochs} epochs: raise classify.max_epochs"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     weights, bias = solution.weights[:-1].astype(np.float32), float(np.float32(solution.weights[-1] * params.bias_scale))
-    objective = svm_objective(positives, negatives, weights, bias, params, scale)
+    objective = SvmObjective(solution.positive_loss, solution.negative_loss, solution.regularisation)
     return LinearSvm(weights, bias, objective, float(solution.gap), solution.multipliers)
 
 
