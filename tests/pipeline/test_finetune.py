@@ -150,11 +150,7 @@ def test_two_workers_share_each_batch_and_go_on_from_their_checkpoint(cluster, t
     folder = Path(finetune.folder(Run(config)))
     assert [path.name for path in folder.iterdir()] == ["_checkpoint-00000006"]
     tune(config)
-    one, two = (load_file(Path(finetune.folder(Run(c))) / finetune.NETWORK) for c in (alone, config))
-    start = build_network(config.network).state_dict()
-    for name, weights in one.items():
-        np.testing.assert_allclose(two[name], weights, atol=1e-5)
-    assert not np.allclose(one["fc7.0.weight"], start["fc7.0.weight"].numpy(), atol=1e-4)
+    assert way_apart(alone, config) < 0.01
     losses = [[json.loads(line)["loss"] for line in Path(finetune.folder(Run(c)), finetune.TELEMETRY).open()] for c in (alone, config)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
@@ -166,13 +162,23 @@ def test_one_of_two_workers_dies_and_both_go_on_from_their_checkpoint(tuned_conf
     monkeypatch.setattr(finetune, "FinetuneWork", DyingWork)
     tune(config)
     assert (Path(config.run.dir) / "died").exists()
-    one, two = (Path(finetune.folder(Run(c))) for c in (alone, config))
-    for name, weights in load_file(one / finetune.NETWORK).items():
-        np.testing.assert_allclose(load_file(two / finetune.NETWORK)[name], weights, atol=1e-5)
-    rows = [json.loads(line) for line in (two / finetune.TELEMETRY).read_text().splitlines()]
+    assert way_apart(alone, config) < 0.01
+    folder = Path(finetune.folder(Run(config)))
+    rows = [json.loads(line) for line in (folder / finetune.TELEMETRY).read_text().splitlines()]
     assert [row["steps"] for row in rows] == [2, 4, 6]
     assert rows[0]["worker"] != rows[1]["worker"] == rows[2]["worker"]
-    assert sorted(path.name for path in two.iterdir()) == ["_manifest.json", finetune.CLASSIFIER, finetune.NETWORK, finetune.TELEMETRY]
+    assert sorted(path.name for path in folder.iterdir()) == ["_manifest.json", finetune.CLASSIFIER, finetune.NETWORK, finetune.TELEMETRY]
+
+
+def way_apart(one, two):
+    """How far two trained networks lie apart, as a share of the way that the first has come.
+
+    Rounding may put a ReLU's input on the other side of zero, which moves all weights of that unit by more than rounding does.
+    """
+    start = {name: tensor.numpy() for name, tensor in build_network(one.network).state_dict().items()}
+    ends = [load_file(Path(finetune.folder(Run(config))) / finetune.NETWORK) for config in (one, two)]
+    apart, way = (np.concatenate([(a[name] - b[name]).ravel() for name in ends[0]]) for a, b in (ends, (ends[0], start)))
+    return np.linalg.norm(apart) / np.linalg.norm(way)
 
 
 def stop(self, done):
