@@ -9,7 +9,7 @@ _KEPT = 256 * 2**20
 
 
 def tune_memory() -> None:
-    """Call it before torch is loaded. Freed memory stays in this process, and torch's large arrays lie in huge pages.
+    """Call it before torch allocates. Freed memory stays in this process, and torch's large arrays lie in huge pages.
 
     Up to 256 MB are kept for the next image, where the C library is glibc: given back and asked for again, their pages cost the search a
     tenth of its time. A forward's largest maps are more than glibc keeps: to fetch them anew in pages of 4 KB costs a tenth of its time.

@@ -151,6 +151,9 @@ def test_two_workers_share_each_batch_and_go_on_from_their_checkpoint(cluster, t
     assert [path.name for path in folder.iterdir()] == ["_checkpoint-00000006"]
     tune(config)
     assert way_apart(alone, config) < 0.01
+    one = load_file(Path(finetune.folder(Run(alone))) / finetune.NETWORK)
+    start = build_network(config.network).state_dict()
+    assert not np.allclose(one["fc7.0.weight"], start["fc7.0.weight"].numpy(), atol=1e-4)
     losses = [[json.loads(line)["loss"] for line in Path(finetune.folder(Run(c)), finetune.TELEMETRY).open()] for c in (alone, config)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
